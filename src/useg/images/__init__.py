@@ -1,0 +1,28 @@
+"""Files <-> arrays: the only room that opens image files."""
+
+from useg.images.files import (
+    SUFFIXES,
+    is_image_file,
+    read,
+    read_header,
+    read_mask,
+    write_labels,
+    write_picture,
+    write_probabilities,
+)
+from useg.images.image import MAX_BYTES, Header, Image, as_labels
+
+__all__ = [
+    "MAX_BYTES",
+    "SUFFIXES",
+    "Header",
+    "Image",
+    "as_labels",
+    "is_image_file",
+    "read",
+    "read_header",
+    "read_mask",
+    "write_labels",
+    "write_picture",
+    "write_probabilities",
+]

@@ -1,0 +1,262 @@
+"""TIFF, BigTIFF, ImageJ and OME-TIFF, through tifffile and imagecodecs.
+
+Which part of a file is the image: its first series, at full resolution. Of its axes, samples and channels
+become C; depth becomes Z. Where there is no depth, a time axis, or the plain pages of a multi-page file, take
+its place; a file with both depth and time is refused. Axes of length one vanish.
+
+Samples keep the number that the file stores, non-finite ones too, with three exceptions: a palette becomes
+RGB (or gray), CMYK becomes RGB, and a 1-bit "white is zero" page (fax, G4) is turned so that white is 1, as
+every viewer shows it. Samples marked as alpha are dropped. The orientation tag is applied, as for JPEG.
+"""
+
+import logging
+import math
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from useg.errors import ImageError
+from useg.images.image import MAX_BYTES, Header, Image, check_claim, decoding, oriented
+
+STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+# tifffile logs what it finds odd; without a handler Python would print that to standard error.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+_PALETTE, _CMYK, _WHITE_IS_ZERO = 3, 5, 0
+_ALPHA = (1, 2)
+_UNCOMPRESSED = 1
+# none, LZW, JPEG, deflate (two numbers), PackBits: the compressions whose ratio is bounded.
+_BOUNDED = {1, 5, 7, 8, 32946, 32773}
+_MICROMETRE = {"micron", "microns", "um", "µm", "μm", "\\u00b5m", "micrometer", "micrometre"}
+
+
+class _Layout(NamedTuple):
+    """How a series becomes C[Z]YX."""
+
+    order: tuple[int, ...]  # axes of the series in the order C..., [Z], Y, X
+    shape: tuple[int, ...]  # the shape C[Z]YX after channels and samples were merged
+    axes: str
+    real_depth: bool  # the Z axis is depth, not time or plain pages
+
+
+def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Image:
+    """Decode a file.
+
+    Args:
+        path: the file.
+        indices: give the palette's indices instead of its colours, as a mask wants.
+        max_bytes: largest decoded size allowed.
+
+    Returns:
+        The image, `C Y X` or `C Z Y X`, of the file's own number type.
+
+    Raises:
+        ImageError: the file is damaged, truncated, too large, or has axes that no image has.
+    """
+    with decoding(path), tifffile.TiffFile(path, _multifile=False) as file:
+        series, layout = _series(path, file)
+        header = _header(file, series, layout, indices=indices)
+        _check(path, file, series, header, max_bytes)
+        page = series.keyframe
+        array = np.asarray(series.asarray()).transpose(layout.order).reshape(layout.shape)
+        if array.dtype == np.bool_:
+            array = (array ^ (page.photometric == _WHITE_IS_ZERO)).astype(np.uint8)
+        if page.photometric == _PALETTE:
+            array = array if indices else _coloured(array, page)
+        elif page.photometric == _CMYK and len(array) >= 4:
+            array = _from_cmyk(array)
+        else:
+            array = array[_kept(page, layout.shape[0])]
+        native = array.dtype.newbyteorder("=")
+        array = np.ascontiguousarray(oriented(array, _orientation(page)), dtype=native)
+    return Image(array, header.axes, header.spacing, header.unit, path)
+
+
+def read_header(path: Path) -> Header:
+    """What the file says of itself, without decoding a pixel.
+
+    Raises:
+        ImageError: the header is damaged, or its axes are those of no image.
+    """
+    with decoding(path), tifffile.TiffFile(path, _multifile=False) as file:
+        series, layout = _series(path, file)
+        return _header(file, series, layout, indices=False)
+
+
+def _series(path: Path, file: tifffile.TiffFile) -> tuple[tifffile.TiffPageSeries, _Layout]:
+    if not file.series:
+        raise ImageError(f"{path}: is a TIFF without a page; it is damaged or incomplete")
+    series = file.series[0]
+    return series, _layout(path, series.axes, series.shape)
+
+
+def _layout(path: Path, axes: str, shape: tuple[int, ...]) -> _Layout:
+    """Sort axes such as "TZCYXS" into C[Z]YX."""
+    where = dict(zip(axes, range(len(axes)), strict=False))
+    if "X" not in where or "Y" not in where or len(where) != len(axes):
+        raise ImageError(f"{path}: has the axes {axes!r}, an image has Y and X once each; save it as a plain TIFF")
+    channels = [where[a] for a in "CS" if a in where]
+    rest = [a for a in axes if a not in "CSYX" and shape[where[a]] > 1]
+    if len(rest) > 1:
+        counts = ", ".join(f"{shape[where[a]]} along {a}" for a in rest)
+        raise ImageError(f"{path}: has more than three dimensions ({counts}); save one time point or series in a file")
+    flat = [where[a] for a in axes if a not in "CSYX" and shape[where[a]] == 1]
+    depth = [where[a] for a in rest]
+    order = (*flat, *channels, *depth, where["Y"], where["X"])
+    sizes = tuple(int(shape[i]) for i in (*depth, where["Y"], where["X"]))
+    return _Layout(
+        order, (math.prod(int(shape[i]) for i in channels), *sizes), "CZYX" if depth else "CYX", rest == ["Z"]
+    )
+
+
+def _header(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, layout: _Layout, *, indices: bool) -> Header:
+    page = series.keyframe
+    dtype = np.dtype(series.dtype).newbyteorder("=")
+    dtype = np.dtype(np.uint8) if dtype == np.bool_ else dtype
+    if dtype.kind not in "iuf":
+        raise ImageError(f"{file.filename}: holds {dtype} numbers; save real numbers or integers")
+    channels, *size = layout.shape
+    if page.photometric == _PALETTE and not indices:
+        channels, dtype = (1 if _is_gray(_palette(page)) else 3), np.dtype(np.uint8)
+    elif page.photometric == _CMYK and channels >= 4:
+        channels = 3
+    elif page.photometric != _PALETTE:
+        channels = len(_kept(page, channels))
+    spacing, unit = _spacing(file, page, layout)
+    if _orientation(page) >= 5:
+        size[-2:] = size[:-3:-1]
+        spacing = (*spacing[:-2], spacing[-1], spacing[-2]) if spacing else None
+    return Header(channels, tuple(size), dtype, layout.axes, spacing, unit)
+
+
+def _check(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, header: Header, max_bytes: int
+) -> None:
+    """Hold what the header claims against the file, before anything is decoded."""
+    page = series.keyframe
+    file_bytes = path.stat().st_size
+    check_claim(path, header, max_bytes=max_bytes, file_bytes=file_bytes if page.compression in _BOUNDED else None)
+    chunk = math.prod(page.chunks) * page.dtype.itemsize if page.dtype else 0
+    if chunk > max_bytes:
+        raise ImageError(f"{path}: its header says tiles of {chunk} bytes; it is damaged, save it again")
+    stored = series.size * page.bitspersample // 8
+    # GDAL leaves empty tiles out of a file (their byte count is 0); every other plain sample must be there.
+    if page.compression == _UNCOMPRESSED and 0 not in page.databytecounts and stored > file_bytes:
+        raise ImageError(
+            f"{path}: its header says {stored} bytes of pixels, the file has {file_bytes}; it is incomplete"
+        )
+    for one in series.pages:
+        if one is None:
+            raise ImageError(f"{path}: is one part of an image in several files, which is not read yet; save it in one")
+        ends = (a + b for a, b in zip(one.dataoffsets, one.databytecounts, strict=False))
+        if max(ends, default=0) > file_bytes:
+            raise ImageError(f"{path}: ends at byte {file_bytes}, before its pixels do; it is incomplete")
+
+
+def _kept(page: Any, channels: int) -> list[int]:
+    """Channels left when those that the file marks as alpha (ExtraSamples 1 or 2) are dropped."""
+    extra = tuple(int(sample) for sample in page.extrasamples or ())
+    samples = int(page.samplesperpixel)
+    alpha = {samples - len(extra) + i for i, kind in enumerate(extra) if kind in _ALPHA}
+    return [c for c in range(channels) if c % samples not in alpha] or list(range(channels))
+
+
+def _palette(page: Any) -> np.ndarray:
+    """The colour map, entries x RGB, as uint8 (TIFF stores 16 bits; some writers put 8-bit numbers there)."""
+    if page.colormap is None:
+        raise ValueError("a palette image without a palette")
+    table = np.asarray(page.colormap).T
+    return (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+
+
+def _is_gray(palette: np.ndarray) -> bool:
+    return bool((palette == palette[:, :1]).all())
+
+
+def _coloured(array: np.ndarray, page: Any) -> np.ndarray:
+    palette = _palette(page)
+    colours: np.ndarray = np.moveaxis(palette[array[0]], -1, 0)
+    return colours[:1] if _is_gray(palette) else colours
+
+
+def _from_cmyk(array: np.ndarray) -> np.ndarray:
+    """Naive CMYK to RGB, as pillow does it: each ink takes away its share, black takes from all."""
+    top = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0
+    left = 1 - array[:4].astype(np.float32) / top
+    rgb: np.ndarray = left[:3] * left[3] * top
+    rgb = np.rint(rgb) if array.dtype.kind in "iu" else rgb
+    return rgb.astype(array.dtype)
+
+
+def _orientation(page: Any) -> int:
+    value = page.tags.valueof(274, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _spacing(file: tifffile.TiffFile, page: Any, layout: _Layout) -> tuple[tuple[float, ...] | None, str | None]:
+    """Pixel size that OME, ImageJ or useg wrote; the resolution tag alone is a printer's affair."""
+    if file.is_ome and file.ome_metadata:
+        sizes, unit = _ome_spacing(file.ome_metadata)
+    elif file.is_imagej:
+        sizes, unit = _imagej_spacing(file.imagej_metadata or {}, page)
+    else:
+        sizes, unit = _own_spacing(file)
+    depth = sizes.get("Z") if layout.real_depth else None
+    wanted = [sizes.get("Y"), sizes.get("X")] if layout.axes == "CYX" else [depth, sizes.get("Y"), sizes.get("X")]
+    found = tuple(size for size in wanted if size is not None and math.isfinite(size) and size > 0)
+    return (found, unit) if len(found) == len(wanted) else (None, None)
+
+
+def _ome_spacing(xml: str) -> tuple[dict[str, float], str | None]:
+    try:
+        pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
+    except ElementTree.ParseError:
+        return {}, None
+    if pixels is None:
+        return {}, None
+    named = {a: pixels.get(f"PhysicalSize{a}") for a in "XYZ"}
+    # OME schema: the unit of a size that names none is the micrometre.
+    units = {pixels.get(f"PhysicalSize{a}Unit", "µm") for a, value in named.items() if value}
+    if len(units) != 1:
+        return {}, None
+    return {a: size for a, value in named.items() if (size := _number(value)) is not None}, _unit(units.pop())
+
+
+def _imagej_spacing(metadata: dict[str, Any], page: Any) -> tuple[dict[str, float], str | None]:
+    unit = _unit(str(metadata.get("unit", "")))
+    if unit is None:
+        return {}, None
+    sizes = {}
+    for axis, tag in (("X", 282), ("Y", 283)):
+        pixels, length = page.tags.valueof(tag, (0, 0))  # ImageJ stores pixels a unit, as a fraction
+        if pixels and length:
+            sizes[axis] = length / pixels
+    depth = _number(metadata.get("spacing"))
+    return sizes | ({"Z": depth} if depth else {}), unit
+
+
+def _own_spacing(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
+    described = (file.shaped_metadata or ({},))[0]
+    spacing = described.get("spacing")
+    if not isinstance(spacing, list | tuple) or len(spacing) not in (2, 3):
+        return {}, None
+    sizes = zip("XYZ", reversed(spacing), strict=False)
+    unit = described.get("unit")
+    return {a: float(s) for a, s in sizes}, unit if isinstance(unit, str) else None
+
+
+def _number(value: object) -> float | None:
+    return float(str(value)) if re.fullmatch(r"\d*\.?\d+(e[+-]?\d+)?", str(value), re.IGNORECASE) else None
+
+
+def _unit(name: str) -> str | None:
+    """A unit's usual spelling; None for the ones that measure nothing ("pixel", empty)."""
+    name = name.strip()
+    if name.lower() in _MICROMETRE:
+        return "µm"
+    return None if name.lower() in ("", "pixel", "pixels") else name

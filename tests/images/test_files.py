@@ -1,0 +1,218 @@
+"""Finding the reader, writing and reading back, and a message for every file that is no image."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image as Pillow
+
+from useg.errors import ImageError, MissingError, UsegError
+from useg.images import (
+    SUFFIXES,
+    Image,
+    is_image_file,
+    read,
+    read_header,
+    read_mask,
+    write_labels,
+    write_picture,
+    write_probabilities,
+)
+
+in_tmp = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_names_of_image_files() -> None:
+    assert all(is_image_file(f"folder/x{suffix}") and is_image_file(f"X{suffix.upper()}") for suffix in SUFFIXES)
+    assert is_image_file("a.ome.tif") and not is_image_file("a.txt") and not is_image_file("._a.png")
+
+
+def test_first_bytes_count_not_the_suffix(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    Pillow.fromarray(array).save(tmp_path / "png.tif", "PNG")
+    tifffile.imwrite(tmp_path / "tiff.png", array)
+    for name in ("png.tif", "tiff.png"):
+        np.testing.assert_array_equal(read(tmp_path / name).array[0], array)
+        assert read_header(tmp_path / name).size == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.nii.gz", b"\x1f\x8b123", "NIfTI"),
+        ("a", b"\0" * 128 + b"DICM", "DICOM"),
+        ("a.png", b"", "0 bytes"),
+        ("a.png", b"hello", "starts with b'hello'"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "damaged"),
+        ("a.tif", b"II*\0", "damaged"),
+    ],
+)
+def test_files_that_are_no_images(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    for reader in (read, read_header, read_mask):
+        with pytest.raises(ImageError, match=said) as caught:
+            reader(file)
+        assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"gone\.png: there is no such file"):
+        read(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match="is a folder"):
+        read_mask(tmp_path)
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(ImageError, match="OME-Zarr"):
+        read(tmp_path / "a.zarr")
+
+
+@in_tmp
+@given(
+    st.sampled_from(
+        [(".png", 255, 2), (".png", 65535, 2), (".tif", 255, 3), (".tiff", 65535, 2), (".tif", 2**32 - 1, 3)]
+    ),
+    st.data(),
+)
+def test_labels_come_back(tmp_path: Path, kind: tuple[str, int, int], data: st.DataObject) -> None:
+    suffix, high, dims = kind
+    shape = data.draw(array_shapes(min_dims=2, max_dims=dims, min_side=2, max_side=6))
+    labels = data.draw(arrays(np.int64, shape, elements=st.integers(0, high)))
+    write_labels(tmp_path / f"a{suffix}", labels)
+    np.testing.assert_array_equal(read_mask(tmp_path / f"a{suffix}"), labels)
+    assert [file.name for file in tmp_path.glob(".*")] == []
+
+
+def test_label_png_is_not_black_to_the_eye(tmp_path: Path) -> None:
+    labels = np.array([[0, 1], [2, 255]])
+    write_labels(tmp_path / "a.png", labels, colours=[(1, 2, 3), (4, 5, 6)])
+    with Pillow.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "P"
+        seen = np.asarray(picture.convert("RGB"))
+    assert seen[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert seen[1].max(axis=-1).min() >= 128
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "said"),
+    [
+        ("a.jpg", np.zeros((2, 2), int), "'.jpg'"),
+        ("a.png", np.zeros((2, 2, 2), int), r"write \.tif"),
+        ("a.png", np.full((2, 2), 65536), r"write \.tif"),
+        ("a.tif", np.array([[-1, 0]]), r"-1\.\.0"),
+        ("a.tif", np.array([[2**32]]), "2\\^32"),
+        ("a.tif", np.zeros((0, 2), int), "shape"),
+        ("a.tif", np.zeros((1, 1, 2, 2), int), "Z Y X"),
+    ],
+)
+def test_labels_that_a_file_cannot_hold(tmp_path: Path, name: str, labels: np.ndarray, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        write_labels(tmp_path / name, labels)
+    assert list(tmp_path.iterdir()) == []
+
+
+@in_tmp
+@given(
+    arrays(
+        np.float32,
+        array_shapes(min_dims=3, max_dims=4, min_side=2, max_side=5),
+        elements=st.floats(0, 1, width=32),
+    )
+)
+def test_probabilities_come_back(tmp_path: Path, scores: np.ndarray) -> None:
+    file = tmp_path / "p.tif"
+    spacing = (2.0, 0.5, 0.25)[-(scores.ndim - 1) :]
+    write_probabilities(file, scores, spacing=spacing, unit="µm")
+    image = read(file)
+    np.testing.assert_array_equal(image.array, scores)
+    assert (image.spacing, image.unit, image.dtype) == (spacing, "µm", np.dtype(np.float32))
+    assert image.axes == ("CYX" if scores.ndim == 3 else "CZYX")
+
+
+def test_files_are_compressed_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+    scores = np.tile(np.linspace(0, 1, 200, dtype=np.float32), (2, 200, 1))
+    for name in ("a.tif", "b.tif"):
+        write_probabilities(tmp_path / name, scores)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    assert (tmp_path / "a.tif").stat().st_size < scores.nbytes / 5
+
+
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.png"
+    write_picture(file, np.full((2, 2, 3), 9, np.uint8))
+    before = file.read_bytes()
+
+    def full(self: Pillow.Image, path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Pillow.Image, "save", full)
+    with pytest.raises(ImageError, match=r"a\.png: cannot be written \(No space left on device\)"):
+        write_labels(file, np.ones((2, 2), int))
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+
+
+def test_pictures_come_back(tmp_path: Path) -> None:
+    rgb = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    write_picture(tmp_path / "a.png", rgb)
+    np.testing.assert_array_equal(read(tmp_path / "a.png").array, np.moveaxis(rgb, -1, 0))
+    write_picture(tmp_path / "new" / "gray.png", rgb[..., 0])
+    np.testing.assert_array_equal(read(tmp_path / "new" / "gray.png").array[0], rgb[..., 0])
+    with pytest.raises(ImageError, match="no pixels"):
+        write_picture(tmp_path / "a.png", rgb[:0])
+
+
+def test_the_room_is_light_to_import() -> None:
+    heavy = "{'torch', 'scipy', 'skimage', 'matplotlib'}"
+    code = f"import sys, useg.images, useg.pictures; sys.exit(str(sorted({heavy} & sys.modules.keys()) or ''))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.real
+def test_odd_files_are_read_or_refused_in_one_line(real_data: Path) -> None:
+    files = [file for file in sorted((real_data / "odd-inputs").iterdir()) if file.suffix != ".md"]
+    assert len(files) == 41
+    refused = set()
+    for file in files:
+        for reader in (read, read_header, read_mask):
+            try:
+                found = reader(file)
+            except UsegError as error:
+                assert isinstance(error, ImageError) and str(file) in str(error) and "\n" not in str(error)
+                if reader is read:
+                    refused.add(file.name)
+            else:
+                if isinstance(found, Image):
+                    header = read_header(file)
+                    assert (header.channels, header.size, header.dtype) == (
+                        found.channels,
+                        found.size,
+                        found.dtype,
+                    )
+    assert refused == {
+        "SYNTHETIC_truncated_mask.png",
+        "dicom_examples_jpeg2k.dcm",
+        "dicom_liver_1frame.dcm",
+        "nifti_example4d.nii.gz",
+        "pillow_broken_data_stream.png",
+        "pillow_decompression_bomb.gif",
+        "pillow_truncated_jpeg.jpg",
+    }
+
+
+@pytest.mark.real
+def test_odd_masks_hold_their_numbers(real_data: Path) -> None:
+    odd = real_data / "odd-inputs"
+    assert np.unique(read_mask(odd / "chase_mask_1bit.png")).tolist() == [0, 1]
+    assert np.unique(read_mask(odd / "lesav_fov_mask_palette.gif")).tolist() == [0, 1]
+    assert np.unique(read_mask(odd / "drive_mask_1st_manual.gif")).tolist() == [0, 255]
+    assert np.unique(read_mask(odd / "epfl_membranes_mask_LA.png")).size > 2
+    assert {254, 255} <= set(np.unique(read_mask(odd / "oct_mask_wraparound_rgb.png")).tolist())
+    with pytest.raises(ImageError, match="colour-coded"):
+        read_mask(odd / "dubai_rgb_mask.png")
