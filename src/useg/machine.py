@@ -1,0 +1,116 @@
+"""What this machine is and what pays on it: device, precision, threads, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from useg.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+
+Placed = TypeVar("Placed", bound="torch.nn.Module")
+Precision = Literal["float32", "bfloat16"]
+
+
+def cpu_name() -> str:
+    """The processor in words, as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes of memory that can be taken without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what torch frees, where it is glibc; elsewhere do nothing.
+
+    glibc gives blocks of 32 MB or more back to the system at once, and takes them anew, page by page and wiped, for
+    the next layer: measured, half of the time of a prediction. The process stays as large as it was at its peak.
+    """
+    import ctypes
+
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device for "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        SettingsError: the device is not one of these, or is not there.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    if name not in there:
+        raise SettingsError(f"device {name!r} is not known; use auto, cpu, cuda or mps")
+    if not there[name]:
+        raise SettingsError(f"device {name!r}: torch finds none on this machine; use --device auto")
+    return torch.device(name)
+
+
+def memory_layout(dims: int) -> torch.memory_format:
+    """Channels-last, for images or volumes: the faster layout on a CPU."""
+    import torch
+
+    return torch.channels_last if dims == 2 else torch.channels_last_3d
+
+
+def place(module: Placed, device: torch.device, dims: int) -> Placed:
+    """Move a module to the device, in the faster layout."""
+    placed: Placed = module.to(device, memory_format=memory_layout(dims))  # type: ignore[call-overload]
+    return placed
+
+
+def probe_precision(device: torch.device) -> Precision:
+    """bfloat16 where this machine computes convolutions clearly faster in it, else float32.
+
+    Takes a fraction of a second. A CPU without bfloat16 instructions is known by its flags and not probed: there
+    it would be emulated, some 20 times slower.
+    """
+    import torch
+
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "float32"
+    if device.type == "mps":
+        return "float32"
+    layer = place(torch.nn.Conv2d(32, 32, 3, padding=1), device, dims=2)
+    image = torch.zeros(1, 32, 192, 192, device=device).to(memory_format=torch.channels_last)
+
+    def seconds(enabled: bool) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+                layer(image).sum().backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        return sorted(times)[1]
+
+    return "bfloat16" if seconds(True) < 0.8 * seconds(False) else "float32"

@@ -1,0 +1,263 @@
+"""Sizes of a U-Net, in integers only: what fits, what an output pixel depends on, and how to tile exactly.
+
+All axes of an image are treated alike and apart, so everything here speaks of one axis; `plan_tiles` joins them.
+Along one axis, with "valid" 3x3 convolutions, a tile looks like this:
+
+    read   |<------------------------- L ------------------------->|    input pixels of the tile
+    output         |<--------------- L - shrink --------------->|       what the network returns
+    clean            |<------- no pixel saw the tile's edge ------->|   output less `lead` and `trail`
+    core             |<----------- kept in the image ----------->|      the cores cover the image once
+
+A network is a chain of convolutions, 2x pooling and 2x up-convolution. An output pixel is *clean* when nothing
+that it depends on lies beyond the tile, where a convolution that pads would have made zeros up. A clean pixel of
+a tile that starts on a multiple of `stride` is the very number that the whole image would have given there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from useg.errors import SizeError
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The sizes of a U-Net along one axis.
+
+    Attributes:
+        depth: number of poolings, each by 2.
+        padding: "valid", each 3x3 convolution loses a pixel at both ends (the 2015 paper); "same", zeros are put there.
+        up_kernel: 2, up-convolution of kernel 2 and stride 2; 3, kernel 3, stride 2, padding 1, output padding 1.
+        head_kernel: 1, the last convolution is 1x1; 3, it is 3x3 with padding 1.
+        patch: the network works on patches of this many pixels: its first layer has this kernel and stride, and its
+            last one goes back the same way.
+    """
+
+    depth: int
+    padding: Literal["valid", "same"]
+    up_kernel: Literal[2, 3] = 2
+    head_kernel: Literal[1, 3] = 1
+    patch: int = 1
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the input for one pixel of the bottleneck: tiles must start on its multiples."""
+        return self.patch * 2**self.depth
+
+    @cached_property
+    def shrink(self) -> int:
+        """Input size less output size: 184 for the paper's network, 0 with "same" padding."""
+        return self.patch * self._shrink_from(0)
+
+    @property
+    def margin(self) -> int:
+        """Output pixel 0 lies over input pixel `margin`."""
+        return self.shrink // 2
+
+    @property
+    def smallest(self) -> int:
+        """The smallest input size that gives any output."""
+        coarsest = 2**self.depth
+        border = self._conv_loss * (coarsest - 1)
+        least = (self._shrink_from(0) - border) // coarsest + 1
+        return self.patch * (coarsest * max(1, least) + border)
+
+    def fits(self, size: int) -> bool:
+        """Whether every pooling meets an even size and something is left at the end."""
+        return size >= self.smallest and (size - self.smallest) % self.stride == 0
+
+    def fit_up(self, size: int) -> int:
+        """The smallest input size that fits and is not below `size`."""
+        return self.smallest + max(0, -(-(size - self.smallest) // self.stride)) * self.stride
+
+    def output_size(self, size: int) -> int:
+        """Output size for an input of `size` pixels.
+
+        Raises:
+            SizeError: the size does not fit; the message names the nearest ones that do.
+        """
+        if not self.fits(size):
+            above = self.fit_up(size)
+            near = [str(s) for s in (above - self.stride, above) if s >= self.smallest]
+            raise SizeError(
+                f"an input of {size} pixels does not fit this network "
+                f"(depth {self.depth}, {self.padding} padding); the nearest sizes that do: {' or '.join(near)}"
+            )
+        return size - self.shrink
+
+    def needs(self, start: int, stop: int) -> tuple[int, int]:
+        """Input pixels that the output pixels `start`..`stop`-1 depend on, as (first, last + 1).
+
+        Positions count from the first pixel of input and of output; they may lie outside the tile.
+        """
+        if self.head_kernel == 3:
+            start, stop = start - 1, stop + 1
+        first, last = self._needs_from(0, start // self.patch, -(-stop // self.patch))
+        return self.patch * first, self.patch * last
+
+    @cached_property
+    def lead(self) -> int:
+        """Output pixels at the lower end of a tile that depend on what lies before it."""
+        count = 0
+        while self.needs(count, count + 1)[0] < 0:
+            count += 1
+        return count
+
+    @cached_property
+    def trail(self) -> int:
+        """Output pixels at the upper end of a tile that depend on what lies behind it."""
+        size = self.fit_up(8 * self.stride + 4 * self.shrink)  # any size long enough for the two ends to be apart
+        last = size - self.shrink
+        while self.needs(last - 1, last)[1] > size:
+            last -= 1
+        return size - self.shrink - last
+
+    @cached_property
+    def receptive_field(self) -> int:
+        """Input pixels, along one axis, that the hungriest output pixel depends on."""
+        spans = (self.needs(i, i + 1) for i in range(self.stride))
+        return max(stop - start for start, stop in spans)
+
+    @cached_property
+    def smallest_tile(self) -> int:
+        """Pixels that a tile of the smallest core, one stride, reads far from both ends of an image, grid included."""
+        inner = self.tiles(4 * self.stride + 4 * self.receptive_field, self.stride)
+        return inner[len(inner) // 2].length
+
+    def tiles(self, size: int, core: int) -> list[Span]:
+        """Cover `size` pixels by tiles whose cores are `core` pixels long (rounded down to the stride grid)."""
+        core = size if core >= size else max(self.stride, core // self.stride * self.stride)
+        return [self._tile(size, start, min(start + core, size)) for start in range(0, size, core)]
+
+    def tiles_within(self, size: int, largest: int) -> list[Span]:
+        """Cover `size` pixels by the fewest tiles that read at most `largest` pixels, all about equally long.
+
+        Where even the smallest useful tile reads more than `largest`, that smallest tile is used.
+        """
+        whole = self.tiles(size, size)
+        if whole[0].length <= largest:
+            return whole
+        extra = self.smallest_tile - self.stride
+        most = max(self.stride, (largest - extra) // self.stride * self.stride)
+        count = -(-size // most)
+        return self.tiles(size, -(-size // (count * self.stride)) * self.stride)
+
+    def _tile(self, size: int, start: int, stop: int) -> Span:
+        if self.padding == "valid":
+            # The image lies mirrored around itself, so every tile may read past its ends.
+            first = start - self.margin - self.lead
+            length = self.fit_up(stop - start + self.shrink + self.lead + self.trail)
+            return Span(start, stop, first, first + length, self.lead)
+        # Zeros at the true border belong to the network, so a tile there starts at the border itself.
+        stride, end = self.stride, self.fit_up(size)
+        first = max(0, (start - self.lead) // stride * stride)
+        last = end if stop == size else min(end, -(-(stop + self.trail) // stride) * stride)
+        return Span(start, stop, first, last, start - first)
+
+    @property
+    def _conv_loss(self) -> int:
+        """Pixels that a block of two 3x3 convolutions loses."""
+        return 4 if self.padding == "valid" else 0
+
+    def _shrink_from(self, level: int) -> int:
+        if level == self.depth:
+            return self._conv_loss
+        return 2 * self._conv_loss + 2 * self._shrink_from(level + 1)
+
+    def _needs_from(self, level: int, start: int, stop: int) -> tuple[int, int]:
+        """The same question asked of the part of the network from `level` down."""
+        start, stop = self._block_needs(start, stop)
+        if level == self.depth:
+            return start, stop
+        crop = self._shrink_from(level + 1)
+        skip = (start + crop, stop + crop)
+        if self.up_kernel == 2:
+            below = self._needs_from(level + 1, start // 2, -(-stop // 2))
+        else:
+            below = self._needs_from(level + 1, start // 2, stop // 2 + 1)
+        return self._block_needs(min(skip[0], 2 * below[0]), max(skip[1], 2 * below[1]))
+
+    def _block_needs(self, start: int, stop: int) -> tuple[int, int]:
+        return (start, stop + 4) if self.padding == "valid" else (start - 2, stop + 2)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis, in pixels of the image (which may be overshot: mirror there).
+
+    Attributes:
+        start, stop: the core, the part of the image that this tile answers for.
+        first, last: what the network reads, `last` excluded.
+        skip: output pixels of the tile that come before the core.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+    skip: int
+
+    @property
+    def length(self) -> int:
+        """Pixels that the network reads."""
+        return self.last - self.first
+
+    @property
+    def keep(self) -> slice:
+        """The core within the tile's output."""
+        return slice(self.skip, self.skip + self.stop - self.start)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of an image: a span for each spatial axis."""
+
+    spans: tuple[Span, ...]
+
+    @property
+    def core(self) -> tuple[slice, ...]:
+        """Where the result stands in the image."""
+        return tuple(slice(s.start, s.stop) for s in self.spans)
+
+    @property
+    def keep(self) -> tuple[slice, ...]:
+        """Where the core stands in the network's output."""
+        return tuple(s.keep for s in self.spans)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of the network's input."""
+        return tuple(s.length for s in self.spans)
+
+
+def plan_tiles(geometry: Geometry, size: Sequence[int], largest: Sequence[int]) -> list[Tile]:
+    """Tiles, each reading at most `largest` pixels an axis where that is possible, that cover an image of `size`."""
+    axes = [geometry.tiles_within(s, most) for s, most in zip(size, largest, strict=True)]
+    return [Tile(spans) for spans in product(*axes)]
+
+
+def mirror(indices: Int[np.ndarray, "*any"], size: int) -> Int[np.ndarray, "*any"]:
+    """Fold positions outside 0..size-1 back into the image, as often as needed, without repeating the edge pixel.
+
+    `mirror([-2, -1, 0, 1, 2, 3], 3)` is `[2, 1, 0, 1, 2, 1]`: the overlap-tile strategy's extrapolation
+    (Ronneberger et al. 2015, section 2, figure 2).
+    """
+    if size == 1:
+        return np.zeros_like(indices)
+    folded = np.abs(indices) % (2 * size - 2)
+    return np.minimum(folded, 2 * size - 2 - folded)
+
+
+def valid_sizes(geometry: Geometry) -> Iterator[int]:
+    """Every input size that fits, from the smallest up."""
+    size = geometry.smallest
+    while True:
+        yield size
+        size += geometry.stride

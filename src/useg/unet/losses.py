@@ -1,0 +1,82 @@
+"""Losses over scores and labels. All arithmetic in float32; pixels labelled IGNORE cost nothing."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from useg.labels import IGNORE
+
+
+class LossSettings(BaseModel):
+    """The loss is a weighted sum: `cross_entropy` times the first term plus `dice` times the second.
+
+    Attributes:
+        cross_entropy: weight of the pixel-wise softmax cross-entropy.
+        dice: weight of the soft Dice loss.
+        class_weights: weight of each class in the cross-entropy, w_c of the paper; empty means 1 for all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cross_entropy: float = Field(1.0, ge=0)
+    dice: float = Field(0.0, ge=0)
+    class_weights: list[float] = []
+
+
+def segmentation_loss(
+    scores: Float[Tensor, "n k *size"],
+    labels: Integer[Tensor, "n *size"],
+    settings: LossSettings,
+    weights: Float[Tensor, "n *size"] | None = None,
+) -> Float[Tensor, ""]:
+    """The loss that `settings` describe; `weights` (one a pixel) count in the cross-entropy only."""
+    total = scores.new_zeros((), dtype=torch.float32)
+    if settings.cross_entropy:
+        if settings.class_weights:
+            table = torch.tensor(settings.class_weights, device=scores.device)
+            by_class = table[labels.long().clamp(max=len(table) - 1)]
+            weights = by_class if weights is None else by_class * weights
+        total = total + settings.cross_entropy * cross_entropy(scores, labels, weights)
+    if settings.dice:
+        total = total + settings.dice * soft_dice_loss(scores, labels)
+    return total
+
+
+def cross_entropy(
+    scores: Float[Tensor, "n k *size"],
+    labels: Integer[Tensor, "n *size"],
+    weights: Float[Tensor, "n *size"] | None = None,
+) -> Float[Tensor, ""]:
+    """Pixel-wise softmax cross-entropy, sum of w(x) * -log p_l(x)(x) over the sum of w(x) (paper, equation 1).
+
+    Without weights it is the mean over annotated pixels; with nothing annotated it is 0.
+    """
+    loss = F.cross_entropy(scores.float(), labels.long(), ignore_index=IGNORE, reduction="none")
+    counted = (labels != IGNORE).float()
+    if weights is not None:
+        counted = counted * weights.float()
+    return (loss * counted).sum() / counted.sum().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def soft_dice_loss(scores: Float[Tensor, "n k *size"], labels: Integer[Tensor, "n *size"]) -> Float[Tensor, ""]:
+    """One minus the soft Dice coefficient, mean over the foreground classes that occur in the batch.
+
+    Dice_k = 2 sum p_k g_k / (sum p_k + sum g_k), sums over all annotated pixels of the batch (Milletari et al. 2016,
+    equation 2, without the squares). A batch without foreground is judged by its background. In 0..1.
+    """
+    counted = labels != IGNORE
+    classes = scores.shape[1]
+    probabilities = scores.float().softmax(1) * counted[:, None]
+    truth = F.one_hot(torch.where(counted, labels.long(), 0), classes).movedim(-1, 1) * counted[:, None]
+    axes = [0, *range(2, scores.ndim)]
+    size = truth.sum(axes).float()
+    overlap = (probabilities * truth).sum(axes)
+    # One pixel of smoothing keeps the quotient tame where a class has a handful of pixels.
+    dice = (2 * overlap + 1) / (probabilities.sum(axes) + size + 1)
+    present = size > 0
+    present[0] = present[0] & ~present[1:].any()
+    return ((1 - dice) * present).sum() / present.sum().clamp_min(1)

@@ -1,0 +1,184 @@
+"""A model is one file: weights, and in the header all that prediction needs.
+
+The file is safetensors, so nothing in it is ever executed. Its metadata holds one JSON document, the `ModelCard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from useg.atomic import replacing
+from useg.errors import MissingError, ModelError
+from useg.unet.normalise import NormaliseSettings
+from useg.unet.settings import UNetSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from useg.unet.network import UNet
+
+KEY = "useg"
+
+
+class ClassInfo(BaseModel):
+    """One class: its name, its colour in overlays, and the value that stood for it in the training masks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    colour: tuple[int, int, int]
+    value: int
+
+
+class InputSeen(BaseModel):
+    """What the training images looked like, to notice an input that does not.
+
+    Attributes:
+        dtype: type of the pixels in the files.
+        low, high: smallest 1st and largest 99th percentile of any training image, one a channel.
+        spacing: pixel size, one a spatial axis, where all the files knew one; `unit` is its unit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dtype: str
+    low: list[float]
+    high: list[float]
+    spacing: list[float] | None = None
+    unit: str | None = None
+
+
+class ModelCard(BaseModel):
+    """Everything about a model but its weights.
+
+    Attributes:
+        format: version of this document.
+        version: the useg that wrote it.
+        network: the U-Net's settings.
+        normalise: gray values -> network input.
+        classes: one entry a class.
+        masks: "classes" or "instances" (ids learned as one foreground class).
+        ignore: mask value that meant "not annotated", if any.
+        score_shift: added to the scores of each class: takes the bias of the sampling out of the probabilities.
+        flips: symmetries of the images that test-time augmentation may use, as names out of "x", "y", "transpose".
+        input: what the training images looked like.
+        trained_on: counts that say what it learned from.
+        scores: how it scored on the validation images.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    version: str
+    network: UNetSettings
+    normalise: NormaliseSettings
+    classes: list[ClassInfo]
+    masks: Literal["classes", "instances"] = "classes"
+    ignore: int | None = None
+    score_shift: list[float]
+    flips: list[Literal["x", "y", "transpose"]] = []
+    input: InputSeen
+    trained_on: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelCard:
+        n, fixed = self.network, self.normalise.kind == "fixed"
+        expected = {
+            "classes": (len(self.classes), n.classes),
+            "score_shift": (len(self.score_shift), n.classes),
+            "input.low": (len(self.input.low), n.in_channels),
+            "input.high": (len(self.input.high), n.in_channels),
+            "normalise.mean": (len(self.normalise.mean), n.in_channels if fixed else len(self.normalise.mean)),
+            "normalise.std": (len(self.normalise.std), n.in_channels if fixed else len(self.normalise.std)),
+        }
+        for name, (have, want) in expected.items():
+            if have != want:
+                raise ValueError(f"{name} has {have} entries where the network needs {want}")
+        return self
+
+
+def save_model(path: Path, card: ModelCard, weights: Mapping[str, Tensor]) -> None:
+    """Write a model file, whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={KEY: card.model_dump_json()})
+
+
+def find_model(path: Path) -> Path:
+    """The model file that `path` means: itself, or `model.safetensors` inside a run folder.
+
+    Raises:
+        MissingError: there is none.
+    """
+    if path.is_dir():
+        inside = path / "model.safetensors"
+        if inside.is_file():
+            return inside
+        raise MissingError(f"{path}: no model.safetensors in this folder; has its training finished a validation?")
+    if not path.is_file():
+        raise MissingError(f"{path}: there is no such model file or run folder")
+    return path
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a model file or run folder. Needs no torch.
+
+    Raises:
+        MissingError: no such file. ModelError: not one of ours, cut short, or written by a later format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = find_model(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            document = (file.metadata() or {}).get(KEY)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: not a model file, or cut short ({_first_line(error)})") from error
+    if document is None:
+        raise ModelError(f"{path}: a safetensors file, but not a useg model; train one with `useg train`")
+    try:
+        return ModelCard.model_validate_json(document)
+    except ValidationError as error:
+        what = error.errors()[0]
+        where = ".".join(map(str, what["loc"])) or "header"
+        raise ModelError(
+            f"{path}: its header cannot be used ({where}: {what['msg']}); was it written by a newer useg?"
+        ) from error
+
+
+def load_model(path: Path) -> tuple[ModelCard, UNet]:
+    """A model's card and its network with the weights, ready to predict (evaluation mode, float32, CPU).
+
+    Raises:
+        MissingError, ModelError: as `read_card`, and ModelError when weights and settings do not belong together.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from useg.unet.network import UNet
+
+    path = find_model(path)
+    card = read_card(path)
+    weights = load_file(path)
+    # No memory is taken before the header's word is held against the weights that are really there.
+    try:
+        with torch.device("meta"):
+            network = UNet.from_settings(card.network)
+    except (RuntimeError, TypeError, OverflowError) as error:  # torch cannot even count so many weights
+        raise ModelError(f"{path}: its header describes a network of impossible size; the file is damaged") from error
+    expected = {name: (value.shape, value.dtype) for name, value in network.state_dict().items()}
+    if expected != {name: (value.shape, value.dtype) for name, value in weights.items()}:
+        raise ModelError(f"{path}: the weights do not fit the network that the header describes; the file is damaged")
+    network.load_state_dict(weights, assign=True)
+    return card, network.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

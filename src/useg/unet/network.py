@@ -1,0 +1,162 @@
+"""The U-Net: one body for images and volumes.
+
+input ─ block ────────────── crop ───────────── concat ─ block ─ head ─ scores
+          └ pool ─ block ─── crop ─── concat ─ block ─ up ┘
+                     └ pool ─ block (bottleneck) ─ up ┘
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from useg.errors import SizeError
+from useg.unet.settings import UNetSettings
+
+
+def crop_and_concat(
+    upsampled: Float[Tensor, "n c1 *size1"], skip: Float[Tensor, "n c2 *size2"]
+) -> Float[Tensor, "n c *size"]:
+    """Crop `skip` at its centre to the size of `upsampled` and join the two, `skip` first.
+
+    The skip connection of the paper (section 2): the contracting path lost fewer border pixels at this level.
+
+    Raises:
+        SizeError: the skip connection is smaller than the feature map that came up.
+    """
+    for axis in range(2, upsampled.ndim):
+        have, want = skip.shape[axis], upsampled.shape[axis]
+        if have < want:
+            raise SizeError(f"cannot crop a skip connection of {tuple(skip.shape)} to {tuple(upsampled.shape)}")
+        skip = skip.narrow(axis, (have - want) // 2, want)
+    return torch.cat([skip, upsampled], dim=1)
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger, Fischer, Brox 2015; Çiçek et al. 2016 in three dimensions).
+
+    `UNet()` is the paper's network: 31,030,658 parameters, 572x572 -> 388x388. All other forms are values of
+    `UNetSettings`, given as keywords: `UNet(3, 5, padding="same", norm="batch", width=16)`.
+
+    Takes float `N C Y X` (or `N C Z Y X`) and returns scores (logits) `N K Y' X'`; `settings.geometry` knows the
+    sizes. Channels-last memory is the faster one on a CPU.
+
+    Raises:
+        SizeError: (when called) a size does not fit; the message names the nearest ones that do.
+        pydantic.ValidationError: a keyword is not a setting or has a value that it cannot have.
+    """
+
+    def __init__(self, in_channels: int = 1, classes: int = 2, **settings: Any) -> None:
+        super().__init__()
+        s = self.settings = UNetSettings(in_channels=in_channels, classes=classes, **settings)
+        self.geometry = s.geometry
+        self.stem = _stem(s)
+        inputs = [s.in_channels if s.patch == 1 else s.width, *(s.channels(level) for level in range(s.depth))]
+        self.contracting = nn.ModuleList(_block(s, inputs[k], s.channels(k)) for k in range(s.depth))
+        self.bottleneck = _block(s, inputs[s.depth], s.channels(s.depth))
+        levels = list(reversed(range(s.depth)))
+        self.up = nn.ModuleList(_up(s, s.channels(k + 1), s.channels(k)) for k in levels)
+        self.expansive = nn.ModuleList(_block(s, 2 * s.channels(k), s.channels(k)) for k in levels)
+        self.head = _head(s)
+        self.pool = nn.MaxPool2d(2) if s.dims == 2 else nn.MaxPool3d(2)
+        # Both of the deepest feature maps, as in the authors' own network files.
+        self.dropout = nn.Dropout(s.dropout)
+        self.apply(_initialise)
+        if s.patch > 1:
+            _same_for_all_pixels(self.head)
+
+    @classmethod
+    def from_settings(cls, settings: UNetSettings) -> UNet:
+        """The network that `settings` describe."""
+        return cls(**settings.model_dump())
+
+    def forward(self, image: Float[Tensor, "n c *size"]) -> Float[Tensor, "n k *out"]:
+        """Scores of every class for every output pixel."""
+        for size in image.shape[2:]:
+            self.geometry.output_size(size)
+        features, skips = self.stem(image), []
+        for level, block in enumerate(self.contracting, start=1):
+            features = block(features)
+            if level == self.settings.depth:
+                features = self.dropout(features)
+            skips.append(features)
+            features = self.pool(features)
+        features = self.dropout(self.bottleneck(features))
+        for up, block, skip in zip(self.up, self.expansive, reversed(skips), strict=True):
+            features = block(crop_and_concat(up(features), skip))
+        scores: Tensor = self.head(features)
+        return scores
+
+
+def _block(s: UNetSettings, inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with its ReLU."""
+    return nn.Sequential(*_convolution(s, inputs, outputs), *_convolution(s, outputs, outputs))
+
+
+def _convolution(s: UNetSettings, inputs: int, outputs: int) -> list[nn.Module]:
+    conv = nn.Conv2d if s.dims == 2 else nn.Conv3d
+    padding = 0 if s.padding == "valid" else 1
+    # A shift in front of a batch normalisation would be taken out again by it.
+    layer = conv(inputs, outputs, 3, padding=padding, bias=s.norm != "batch")
+    match s.norm:
+        case "none":
+            return [layer, nn.ReLU(inplace=True)]
+        case "batch":
+            return [layer, _batch_norm(s, outputs), nn.ReLU(inplace=True)]
+        case "batch_after_relu":
+            return [layer, nn.ReLU(inplace=True), _batch_norm(s, outputs)]
+
+
+def _up(s: UNetSettings, inputs: int, outputs: int) -> nn.Module:
+    conv = nn.ConvTranspose2d if s.dims == 2 else nn.ConvTranspose3d
+    if s.up_kernel == 2:
+        return conv(inputs, outputs, 2, stride=2)
+    return conv(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+
+
+def _stem(s: UNetSettings) -> nn.Module:
+    conv = nn.Conv2d if s.dims == 2 else nn.Conv3d
+    return nn.Identity() if s.patch == 1 else conv(s.in_channels, s.width, s.patch, stride=s.patch)
+
+
+def _head(s: UNetSettings) -> nn.Module:
+    if s.patch > 1:
+        up = nn.ConvTranspose2d if s.dims == 2 else nn.ConvTranspose3d
+        return up(s.width, s.classes, s.patch, stride=s.patch)
+    conv = nn.Conv2d if s.dims == 2 else nn.Conv3d
+    if s.head == "1x1":
+        return conv(s.channels(0), s.classes, 1)
+    last = conv(s.channels(0), s.classes, 3, padding=1)
+    return nn.Sequential(last, nn.ReLU(inplace=True), _batch_norm(s, s.classes))
+
+
+@torch.no_grad()
+def _same_for_all_pixels(head: nn.Module) -> None:
+    """Begin with one answer for all pixels of a patch: with weights of its own, each pixel would learn at its own pace
+    and the labels would be a checkerboard (Aitken et al. 2017, arXiv 1707.02937)."""
+    weight = head.weight
+    assert isinstance(weight, torch.Tensor)
+    first = weight.flatten(2)[:, :, :1]
+    weight.copy_(first.expand(-1, -1, weight[0, 0].numel()).reshape(weight.shape))
+
+
+def _batch_norm(s: UNetSettings, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if s.dims == 2 else nn.BatchNorm3d(channels)
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation: standard deviation sqrt(2 / N), N the values that reach one neuron (paper, section 3)."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d):
+        fan_in = float(module.in_channels * math.prod(module.kernel_size))
+    elif isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
+        # With stride 2, a kernel of 2 lets each output pixel see every input channel once.
+        fan_in = module.in_channels * math.prod(module.kernel_size) / math.prod(module.stride)
+    else:
+        return
+    nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in))
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,75 @@
+"""Gray values -> network input. Part of the model: what training saw is what prediction gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from pydantic import BaseModel, ConfigDict
+
+SAMPLE_EDGE = 1024
+"""Statistics of an image come from a strided subsample of at most this many pixels an axis: the same numbers for an
+image in memory and for one read in windows."""
+
+
+class NormaliseSettings(BaseModel):
+    """How gray values become network input.
+
+    Attributes:
+        kind: "image", each channel of each image to mean 0 and standard deviation 1 (its own exposure does not
+            matter); "fixed", by the `mean` and `std` of the training images (the unit means something, as in CT);
+            "none", as they are.
+        mean, std: one a channel, for "fixed".
+        clip: percentiles of the image beyond which values do not count in its mean and standard deviation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["image", "fixed", "none"] = "image"
+    mean: list[float] = []
+    std: list[float] = []
+    clip: tuple[float, float] = (0.1, 99.9)
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The affine map of one image: (value - shift) / scale, one pair a channel."""
+
+    shift: Float[np.ndarray, " c"]
+    scale: Float[np.ndarray, " c"]
+
+    def apply(self, image: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "c *size"]:
+        """Normalised float32. Pixels that are not finite become 0, the mean."""
+        shape = (-1,) + (1,) * (image.ndim - 1)
+        result = (image.astype(np.float32) - self.shift.reshape(shape)) / self.scale.reshape(shape)
+        if image.dtype.kind == "f":
+            np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        return result
+
+
+def measure(image: Shaped[np.ndarray, "c *size"], settings: NormaliseSettings) -> Intensity:
+    """The map that `settings` give this image. A constant channel gets scale 1."""
+    channels = image.shape[0]
+    if settings.kind == "none":
+        return Intensity(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+    if settings.kind == "fixed":
+        return Intensity(np.array(settings.mean, np.float32), np.array(settings.std, np.float32))
+    shift, scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    for channel, values in enumerate(subsample(image)):
+        finite = values[np.isfinite(values)].astype(np.float64)
+        if not finite.size:
+            continue
+        low, high = np.percentile(finite, settings.clip)
+        clipped = finite.clip(low, high)
+        shift[channel] = clipped.mean()
+        # Of equal numbers, numpy's deviation can be a rounding error instead of 0.
+        scale[channel] = (clipped.std() if low < high else 0.0) or 1.0
+    return Intensity(shift, scale)
+
+
+def subsample(image: Shaped[np.ndarray, "c *size"]) -> Shaped[np.ndarray, "c *small"]:
+    """A strided view of at most SAMPLE_EDGE pixels an axis."""
+    steps = tuple(slice(None, None, -(-n // SAMPLE_EDGE)) for n in image.shape[1:])
+    return image[(slice(None), *steps)]

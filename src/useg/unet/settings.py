@@ -1,0 +1,63 @@
+"""What a U-Net is made of, as values. Apart from `network.py` so that reading a model's header needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from useg.unet.geometry import Geometry
+
+
+class UNetSettings(BaseModel):
+    """Settings of `UNet`. The defaults are the network of Ronneberger, Fischer and Brox (2015, figure 1).
+
+    Attributes:
+        in_channels: channels of the input image.
+        classes: channels of the output, one score a class.
+        dims: 2 for images, 3 for volumes.
+        depth: number of 2x2 max poolings.
+        width: channels after the first block; every level down has twice as many.
+        padding: "valid" loses a pixel at each convolution and needs mirrored surroundings; "same" pads with zeros.
+        norm: "batch" puts batch normalisation between convolution and ReLU, "batch_after_relu" behind the ReLU.
+        up_kernel: 2, the paper's 2x2 up-convolution; 3, 3x3 with stride 2, padding 1 and output padding 1.
+        head: "1x1", the paper's last convolution; "3x3", a padded 3x3 convolution, ReLU and batch normalisation.
+        patch: 1, the paper's; 2 or 4, a convolution of this kernel and stride comes first and an up-convolution
+            like it last, so that all between works on that many times fewer pixels along each axis.
+        dropout: share of the values dropped at the end of the contracting path while training.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    in_channels: int = Field(1, ge=1)
+    classes: int = Field(2, ge=2, le=255)
+    dims: Literal[2, 3] = 2
+    depth: int = Field(4, ge=0, le=8)
+    width: int = Field(64, ge=1)
+    padding: Literal["valid", "same"] = "valid"
+    norm: Literal["none", "batch", "batch_after_relu"] = "none"
+    up_kernel: Literal[2, 3] = 2
+    head: Literal["1x1", "3x3"] = "1x1"
+    patch: Literal[1, 2, 4] = 1
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_way_out(self) -> UNetSettings:
+        if self.patch > 1 and self.head != "1x1":
+            raise ValueError(f"patch {self.patch} has a head of its own; leave head at 1x1")
+        return self
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes of this network along each axis."""
+        return Geometry(self.depth, self.padding, self.up_kernel, 1 if self.head == "1x1" else 3, self.patch)
+
+    def channels(self, level: int) -> int:
+        """Channels at `level`: 0 is the finest, `depth` the bottleneck."""
+        return self.width * 2**level
+
+
+def article_settings(**changes: Any) -> UNetSettings:
+    """The network of the article "UNet: introducing symmetry in segmentation": depth 3, 284x284 -> 196x196."""
+    article = UNetSettings(depth=3, norm="batch_after_relu", up_kernel=3, head="3x3", dropout=0.0)
+    return UNetSettings(**(article.model_dump() | changes))

@@ -1,0 +1,197 @@
+"""The network: the paper's numbers, the article's numbers, and what every form of it must do."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+from useg.errors import SizeError
+from useg.unet.network import UNet, crop_and_concat
+from useg.unet.settings import UNetSettings, article_settings
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_the_network_of_the_paper() -> None:
+    with torch.device("meta"):
+        network = UNet()
+    assert parameters(network) == 31_030_658
+    assert network(torch.empty(1, 1, 572, 572, device="meta")).shape == (1, 2, 388, 388)
+
+
+def test_the_network_of_the_article() -> None:
+    with torch.device("meta"):
+        network = UNet.from_settings(article_settings())
+    assert network(torch.empty(1, 1, 284, 284, device="meta")).shape == (1, 2, 196, 196)
+    up = network.up[0]
+    assert isinstance(up, nn.ConvTranspose2d)
+    assert (up.kernel_size, up.stride, up.padding, up.output_padding) == ((3, 3), (2, 2), (1, 1), (1, 1))
+    block = [type(layer) for layer in network.contracting[0]]
+    assert block == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d] * 2
+    head = list(network.head)
+    assert [type(layer) for layer in head] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
+    assert head[0].padding == (1, 1)
+
+
+@pytest.mark.parametrize(("settings", "size"), [(UNetSettings(width=2), 188), (article_settings(width=2), 100)])
+def test_both_run_for_real_at_small_width(settings: UNetSettings, size: int) -> None:
+    network = UNet.from_settings(settings)
+    scores = network(torch.randn(2, 1, size, size))
+    assert scores.shape[2:] == (settings.geometry.output_size(size),) * 2
+    assert torch.isfinite(scores).all()
+    scores.sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_article_settings_can_be_changed() -> None:
+    settings = article_settings(classes=9, width=4)
+    assert (settings.classes, settings.width, settings.depth, settings.head) == (9, 4, 3, "3x3")
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "batch_after_relu"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_one_body_for_volumes(norm: str, padding: str) -> None:
+    network = UNet(2, 3, dims=3, depth=1, width=2, norm=norm, padding=padding)
+    size = [network.geometry.smallest + 2 * n for n in range(3)]
+    scores = network(torch.randn(2, 2, *size))
+    assert scores.shape == (2, 3, *(network.geometry.output_size(n) for n in size))
+
+
+def test_a_volume_that_does_not_change_along_z_is_treated_as_its_image() -> None:
+    """The 3-D body with kernels that only look at their middle plane is the 2-D body, plane by plane."""
+    flat = UNet(1, 2, depth=1, width=2, padding="same").eval()
+    deep = UNet(1, 2, dims=3, depth=1, width=2, padding="same").eval()
+    with torch.no_grad():
+        for (name, volume), (other, image) in zip(deep.named_parameters(), flat.named_parameters(), strict=True):
+            assert name == other
+            if volume.ndim == image.ndim:  # biases
+                volume.copy_(image)
+            elif volume.shape[2] == 2:  # the up-convolution, the same for both planes
+                volume.copy_(image[:, :, None].expand_as(volume))
+            else:
+                volume.zero_()
+                volume[:, :, volume.shape[2] // 2] = image
+        picture = torch.randn(1, 1, 6, 8)
+        scores = deep(picture[:, :, None].expand(-1, -1, 4, -1, -1))
+        for plane in range(4):
+            torch.testing.assert_close(scores[:, :, plane], flat(picture))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("up_kernel", [2, 3])
+def test_he_initialisation(dims: int, up_kernel: int) -> None:
+    torch.manual_seed(0)
+    network = UNet(1, 2, dims=dims, depth=1, width=32, up_kernel=up_kernel)
+    checked = 0
+    for name, layer in network.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            continue
+        assert layer.bias is not None
+        assert not layer.bias.any()
+        # Values that reach one neuron: every tap of a convolution, one tap in 2**dims of an up-convolution.
+        taps = layer.weight[0, 0].numel() / (2**dims if name.startswith("up.") else 1)
+        if name == "up.0" and up_kernel == 2:
+            assert taps == 1
+        if layer.weight.numel() > 1000:
+            assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (taps * layer.in_channels)), rel=0.05)
+            checked += 1
+    assert checked >= 5
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_all_pixels_of_a_patch_begin_with_one_answer(dims: int) -> None:
+    network = UNet(1, 3, dims=dims, depth=1, width=4, padding="same", patch=2).eval()
+    with torch.no_grad():
+        scores = network(torch.randn(1, 1, *[8] * dims))
+    blocks = scores.reshape(1, 3, *[n for _ in range(dims) for n in (4, 2)])
+    for axis in range(dims):
+        first, second = blocks.unbind(3 + 2 * axis)
+        assert torch.equal(first, second)
+    assert scores.std() > 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.lists(st.integers(1, 6), min_size=2, max_size=3),
+    extra=st.lists(st.integers(0, 5), min_size=3, max_size=3),
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+)
+def test_crop_and_concat_takes_the_centre(size: list[int], extra: list[int], channels: tuple[int, int]) -> None:
+    upsampled = torch.rand(2, channels[0], *size)
+    skip = torch.rand(2, channels[1], *(n + e for n, e in zip(size, extra, strict=False)))
+    joined = crop_and_concat(upsampled, skip)
+    window = tuple(slice(e // 2, e // 2 + n) for n, e in zip(size, extra, strict=False))
+    assert torch.equal(joined[:, : channels[1]], skip[(slice(None), slice(None), *window)])
+    assert torch.equal(joined[:, channels[1] :], upsampled)
+
+
+def test_a_skip_connection_that_is_too_small_is_refused() -> None:
+    with pytest.raises(SizeError, match=r"\(1, 1, 4, 3\) to \(1, 1, 4, 4\)"):
+        crop_and_concat(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 3))
+
+
+def test_a_size_that_does_not_fit_is_refused_on_any_axis() -> None:
+    network = UNet(depth=1, width=2)
+    for size in ((19, 18), (18, 19)):
+        with pytest.raises(SizeError, match="18 or 20"):
+            network(torch.zeros(1, 1, *size))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_dropout_while_training_only(depth: int) -> None:
+    torch.manual_seed(0)
+    network = UNet(depth=depth, width=8, padding="same", dropout=0.5)
+    image = torch.randn(1, 1, 8, 8)
+    network.train()
+    assert not torch.equal(network(image), network(image))
+    network.eval()
+    assert torch.equal(network(image), network(image))
+    still = UNet(depth=depth, width=8, padding="same", dropout=0.0).train()
+    assert torch.equal(still(image), still(image))
+
+
+def test_dropout_is_at_the_end_of_the_contracting_path() -> None:
+    """The skip connection of the deepest level and the bottleneck lose values; the levels above lose none."""
+    network = UNet(depth=2, width=16, padding="same", dropout=0.5).train()
+    seen: list[torch.Tensor] = []
+    network.dropout.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    network(torch.rand(1, 1, 16, 16))
+    assert [tuple(features.shape[1:]) for features in seen] == [(32, 8, 8), (64, 4, 4)]
+
+
+def test_batch_normalisation_leaves_pixels_independent_when_predicting() -> None:
+    network = UNet(depth=1, width=4, padding="same", norm="batch").eval()
+    images = torch.randn(3, 1, 8, 8)
+    with torch.no_grad():
+        together = network(images)
+        for index in range(3):
+            torch.testing.assert_close(network(images[index : index + 1])[0], together[index])
+
+
+def test_channels_double_with_each_level() -> None:
+    network = UNet(3, 5, depth=3, width=4)
+    assert [block[0].out_channels for block in network.contracting] == [4, 8, 16]
+    assert network.bottleneck[0].out_channels == 32
+    assert [up.out_channels for up in network.up] == [16, 8, 4]
+    assert network.contracting[0][0].in_channels == 3
+    assert network.head.out_channels == 5
+
+
+@pytest.mark.parametrize("wrong", [{"widht": 3}, {"depth": 9}, {"classes": 1}, {"padding": "full"}, {"dropout": 1.0}])
+def test_settings_that_cannot_be(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        UNet(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_network_is_rebuilt_from_its_settings() -> None:
+    settings = UNetSettings(in_channels=2, classes=4, depth=1, width=2, norm="batch", up_kernel=3, head="3x3")
+    network = UNet.from_settings(settings)
+    assert network.settings == settings
+    twin = UNet.from_settings(network.settings)
+    twin.load_state_dict(network.state_dict())
