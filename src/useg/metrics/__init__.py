@@ -1,0 +1,36 @@
+"""How good is a segmentation? One measure a file, each with its paper.
+
+    overlap.py   confusion matrix, accuracy, Dice, IoU          labels against labels
+    rand.py      V_rand, V_info, Rand error of ISBI 2012        are regions split or merged?
+    warping.py   warping error                                  is the topology right?
+
+Every measure takes the truth first. Importing this room loads numpy only.
+"""
+
+from useg.metrics.overlap import IGNORE, OverlapScores, confusion_matrix, overlap_scores
+from useg.metrics.rand import (
+    THRESHOLDS,
+    RegionScores,
+    at_threshold,
+    best_over_thresholds,
+    grow_regions,
+    rand_error,
+    region_scores,
+)
+from useg.metrics.warping import warp, warping_error
+
+__all__ = [
+    "IGNORE",
+    "THRESHOLDS",
+    "OverlapScores",
+    "RegionScores",
+    "at_threshold",
+    "best_over_thresholds",
+    "confusion_matrix",
+    "grow_regions",
+    "overlap_scores",
+    "rand_error",
+    "region_scores",
+    "warp",
+    "warping_error",
+]
