@@ -1,0 +1,1 @@
+"""Files of images and masks -> annotated images -> samples -> batches."""

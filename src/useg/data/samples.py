@@ -1,0 +1,172 @@
+"""Annotated images -> samples -> batches. Sample i of step s is a pure function of (seed, s, i)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydantic import BaseModel, ConfigDict, Field
+
+from useg.data.augment import (
+    AugmentSettings,
+    resample_image,
+    resample_labels,
+    vary_gray_values,
+    warp_field,
+)
+from useg.data.dataset import Example
+from useg.labels import IGNORE
+from useg.unet.normalise import NormaliseSettings, measure
+
+POSITIONS = 4096
+"""Pixels of a rare class that are remembered per image: enough places to put a crop."""
+
+
+class SampleSettings(BaseModel):
+    """How crops are cut.
+
+    Attributes:
+        crop: input pixels of a sample, (y, x).
+        batch: samples a step.
+        rare_share: share of the samples that are centred on a pixel of a rare class.
+        rare_classes: those classes; each gets an equal part of `rare_share`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop: tuple[int, int] = (256, 256)
+    batch: int = Field(4, ge=1)
+    rare_share: float = Field(0.0, ge=0, le=1)
+    rare_classes: list[int] = []
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one step: network input, labels of the network's output, and the images they come from."""
+
+    images: Float[np.ndarray, "n c y x"]
+    labels: UInt8[np.ndarray, "n y2 x2"]
+    names: tuple[str, ...]
+
+
+Sample = tuple[Float[np.ndarray, "c y x"], UInt8[np.ndarray, "y2 x2"], str]
+"""Network input, labels of the network's output, and the name of the image that it is from."""
+
+
+def join(samples: Sequence[Sample]) -> Batch:
+    """Samples as one batch."""
+    images, labels, names = zip(*samples, strict=True)
+    return Batch(np.stack(images), np.stack(labels), names)
+
+
+class Sampler:
+    """Draws samples from annotated images that are held in memory, in their own pixel type.
+
+    Args:
+        examples: images `C Y X` with labels `Y X`.
+        margin: pixels by which the network's output is smaller than the crop at each end (0 with "same" padding).
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        samples: SampleSettings,
+        augment: AugmentSettings,
+        normalise: NormaliseSettings,
+        *,
+        classes: int,
+        margin: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.examples, self.settings, self.augment = list(examples), samples, augment
+        self.classes, self.margin, self.seed = classes, margin, seed
+        self._intensity = [measure(e.image, normalise) for e in self.examples]
+        self._places = {k: self._find(k) for k in samples.rare_classes}
+        self._rare = [k for k, places in self._places.items() if places]
+
+    def batch(self, step: int) -> Batch:
+        """All samples of a step."""
+        return join([self.sample(step, i) for i in range(self.settings.batch)])
+
+    def sample(self, step: int, index: int) -> Sample:
+        """Sample `index` of `step`: normalised image, labels, and the name of the image it is from."""
+        rng, which, field = self._draw(step, index)
+        example = self.examples[which]
+        image = self._intensity[which].apply(resample_image(example.image, field))
+        image = vary_gray_values(rng, image, self.augment)
+        return image, resample_labels(example.labels, self._inner(field)), example.name
+
+    def shares(self, count: int = 256) -> Float[np.ndarray, " k"]:
+        """Share of each class among the annotated pixels that training will see, from `count` samples."""
+        counts = np.zeros(256)
+        for index in range(count):
+            _, which, field = self._draw(-1, index)
+            # Every fourth pixel tells the shares as well.
+            thinned = self._inner(field)[:, ::4, ::4]
+            counts += np.bincount(resample_labels(self.examples[which].labels, thinned).ravel(), minlength=256)
+        return counts[: self.classes] / max(1, counts[: self.classes].sum())
+
+    def _draw(self, step: int, index: int) -> tuple[np.random.Generator, int, Float[np.ndarray, "2 y x"]]:
+        rng = np.random.default_rng([self.seed, step + 1, index])
+        which, centre = self._place(rng)
+        return rng, which, warp_field(rng, centre, self.settings.crop, self.augment)
+
+    def _place(self, rng: np.random.Generator) -> tuple[int, tuple[float, float]]:
+        """An image and the centre of a crop in it."""
+        if self._rare and rng.random() < self.settings.rare_share:
+            places = self._places[self._rare[rng.integers(len(self._rare))]]
+            which, pixels = places[rng.integers(len(places))]
+            y, x = pixels[rng.integers(len(pixels))]
+            # The pixel lies anywhere in the middle half of the crop, not always at its centre.
+            jitter = [rng.uniform(-0.25, 0.25) * (n - 2 * self.margin) for n in self.settings.crop]
+            return which, (float(y + jitter[0]), float(x + jitter[1]))
+        which = int(rng.integers(len(self.examples)))
+        height, width = self.examples[which].labels.shape
+        return which, (float(rng.uniform(0, height - 1)), float(rng.uniform(0, width - 1)))
+
+    def _find(self, label: int) -> list[tuple[int, np.ndarray]]:
+        """Images that hold the class, each with some of its pixels."""
+        found = []
+        for which, example in enumerate(self.examples):
+            pixels = np.argwhere(example.labels == label).astype(np.int32)
+            if len(pixels) > POSITIONS:
+                pixels = pixels[np.random.default_rng([which, label]).choice(len(pixels), POSITIONS, replace=False)]
+            if len(pixels):
+                found.append((which, pixels))
+        return found
+
+    def _inner(self, field: Float[np.ndarray, "2 y x"]) -> Float[np.ndarray, "2 y2 x2"]:
+        m = self.margin
+        return field[:, m : field.shape[1] - m, m : field.shape[2] - m]
+
+
+def class_shares(examples: Sequence[Example], classes: int) -> Float[np.ndarray, " k"]:
+    """Share of each class among all annotated pixels."""
+    counts = sum(np.bincount(e.labels.ravel(), minlength=IGNORE + 1)[:classes] for e in examples)
+    return np.asarray(counts) / max(1, int(np.sum(counts)))
+
+
+def make_batches(sampler: Sampler, steps: Iterator[int], *, threads: int, ahead: int = 0) -> Iterator[Batch]:
+    """Batches for `steps`, in order, their samples made side by side by `threads`.
+
+    With `ahead` 0 a batch is made when it is asked for, so that samples and network take turns: threads that share
+    the processor with a network cost it more than the time that they need. Beside a GPU they may work `ahead` batches
+    beyond the consumer. An exception in a thread is raised here, at the batch that it belongs to.
+    """
+    waiting: deque[list[Future[Sample]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="samples") as pool:
+        try:
+            for step in steps:
+                waiting.append([pool.submit(sampler.sample, step, i) for i in range(sampler.settings.batch)])
+                if len(waiting) > ahead:
+                    yield join([sample.result() for sample in waiting.popleft()])
+            while waiting:
+                yield join([sample.result() for sample in waiting.popleft()])
+        finally:
+            for future in chain.from_iterable(waiting):
+                future.cancel()

@@ -1,0 +1,302 @@
+"""Put some examples aside to judge with, so that what is judged has not been trained on.
+
+Images of one subject, slices of one stack and frames of one film resemble each other. Where they fall on both
+sides of a split, the score says how well the network remembers, not how well it generalises. So a random
+choice is the last resort:
+
+    fewer than 5 images              a strip of each image, with a gap beside it
+    3 or more groups of names        whole groups (s01_b10, s01_b15, s02_b10 ...)
+    one or two numbered series       the end of each series, one frame left out (00, 01 ...)
+    anything else                    random images, the rarest class on both sides
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
+
+import numpy as np
+
+from useg.data.dataset import Example, natural_key
+from useg.data.legend import count_values
+from useg.errors import DataError, SettingsError
+from useg.labels import IGNORE
+
+FEW = 5
+"""With fewer images than this, parts of each image are put aside instead of whole images."""
+MIN_GAP, GAP_SHARE = 16, 0.04
+"""Pixels left out between the two parts of an image: at least 16, about 4 % of the axis."""
+ALL_SUBSETS = 12
+"""Up to so many groups every choice of groups (4096) is weighed; beyond, the best start of random orders."""
+RANDOM_ORDERS = 200
+
+AXES = {2: ("rows", "columns"), 3: ("planes", "rows", "columns")}
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples to train on, examples to judge with, and one sentence that says how they were chosen."""
+
+    train: list[Example]
+    validation: list[Example]
+    reason: str
+
+
+def split(
+    examples: Sequence[Example],
+    *,
+    share: float = 0.2,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> Split:
+    """Put about `share` (0..1) of the examples aside; the same arguments give the same split.
+
+    `names` are those of the classes, for the sentence. Raises SettingsError for a share outside 0..1,
+    DataError where nothing can be put aside (no example, or a single one that is too small to cut).
+    """
+    if not 0 < share < 1:
+        raise SettingsError(f"data.share is {share}, the part of the images to judge with; choose one in 0..1")
+    if not examples:
+        raise DataError("there is no example to split; annotate at least one image")
+    ordered = sorted(examples, key=lambda example: natural_key(example.name))
+    if len(ordered) < FEW:
+        found = _by_parts(ordered, share)
+    else:
+        holds = [_classes_in(example) for example in ordered]
+        series = [series_of(example.name) for example in ordered]
+        members = _members(series)
+        if len(members) >= 3 and sum(len(m) >= 2 for m in members.values()) * 2 > len(members):
+            found = _by_groups(ordered, members, holds, share, seed)
+        elif len(members) <= 2 and all(number is not None for _, number in series):
+            found = _by_blocks(ordered, series, members, holds, share, seed)
+        else:
+            found = _at_random(ordered, holds, share, seed)
+    return Split(found.train, found.validation, found.reason + _absent(found, names))
+
+
+def series_of(name: str) -> tuple[str, int | None]:
+    """Which series or subject a name belongs to, and its last number: `s01_b10` -> (`s01`, 10).
+
+    The series is everything before the last number, without separators and a word at its end and without a
+    leading `train_`, `val_` or `test_`, which says where a file lay and not what it shows. A name without a
+    number is a series of its own.
+    """
+    numbers = list(re.finditer(r"\d+", name))
+    if not numbers:
+        return name, None
+    before = name[: numbers[-1].start()]
+    before = re.sub(r"^(train|val|test)[_\-. ]+(?=.)", "", before, flags=re.IGNORECASE)
+    return re.sub(r"[_\-. ]+[A-Za-z]*$", "", before), int(numbers[-1].group())
+
+
+def _members(series: Sequence[tuple[str, int | None]]) -> dict[str, list[int]]:
+    members: dict[str, list[int]] = {}
+    for index, (key, _) in enumerate(series):
+        members.setdefault(key, []).append(index)
+    return members
+
+
+def _classes_in(example: Example) -> frozenset[int]:
+    return frozenset(value for value in count_values(example.labels) if value != IGNORE)
+
+
+def _union(holds: Sequence[frozenset[int]], indices: Sequence[int]) -> frozenset[int]:
+    return frozenset().union(*(holds[index] for index in indices))
+
+
+def _missing(holds: Sequence[frozenset[int]], validation: Sequence[int]) -> int:
+    """How many classes are absent on one side or the other."""
+    chosen = set(validation)
+    everything = _union(holds, range(len(holds)))
+    training = _union(holds, [index for index in range(len(holds)) if index not in chosen])
+    return len(everything - _union(holds, validation)) + len(everything - training)
+
+
+def _by_parts(examples: Sequence[Example], share: float) -> Split:
+    """A strip at one end of the longer axis of each image; views, nothing is copied."""
+    train, validation = [], []
+    for example in examples:
+        shape = example.labels.shape
+        axis = int(np.argmax(shape))
+        length = shape[axis]
+        strip = max(round(share * length), 1)
+        gap = max(MIN_GAP, round(GAP_SHARE * length))
+        if length - strip - gap < gap:
+            return _by_one_image(examples, example)
+        last = (_part(example, axis, 0, length - strip - gap), _part(example, axis, length - strip, length))
+        first = (_part(example, axis, strip + gap, length), _part(example, axis, 0, strip))
+        # The end that leaves more classes on both sides; the last one where they are equal.
+        rest, strip_of = max((last, first), key=lambda parts: len(_classes_in(parts[0]) & _classes_in(parts[1])))
+        train.append(rest)
+        validation.append(strip_of)
+    number = "the only image" if len(examples) == 1 else f"each of the {len(examples)} images"
+    reason = (
+        f"validation: a strip at one end of {number} (about {share:.0%}, a gap beside it is left out), "
+        f"because with fewer than {FEW} images none can be spared whole"
+    )
+    return Split(train, validation, reason)
+
+
+def _part(example: Example, axis: int, start: int, stop: int) -> Example:
+    cut = [slice(None)] * example.labels.ndim
+    cut[axis] = slice(start, stop)
+    name = f"{example.name}[{AXES[len(cut)][axis]} {start}-{stop - 1}]"
+    return Example(name, example.image[(slice(None), *cut)], example.labels[tuple(cut)], example.spacing)
+
+
+def _by_one_image(examples: Sequence[Example], small: Example) -> Split:
+    """Few images, one of them too small to cut: the image whose loss leaves most classes on both sides."""
+    if len(examples) == 1:
+        size = " x ".join(str(n) for n in small.labels.shape)
+        raise DataError(
+            f"{small.name}: the only image is {size} pixels, too small to put a part of it aside; annotate one more"
+        )
+    holds = [_classes_in(example) for example in examples]
+    chosen = min(range(len(examples)), key=lambda index: (_missing(holds, [index]), -index))
+    reason = (
+        f"validation: image {examples[chosen].name} (1 of {len(examples)} images), because {small.name} is "
+        f"too small to put a part of each image aside"
+    )
+    return _divide(examples, [chosen], reason)
+
+
+def _by_groups(
+    examples: Sequence[Example],
+    members: dict[str, list[int]],
+    holds: Sequence[frozenset[int]],
+    share: float,
+    seed: int,
+) -> Split:
+    """Whole groups, as near to the share as they come.
+
+    A choice of up to twice the share is taken where it has more classes on both sides.
+    """
+    target = share * len(examples)
+    keys = [str(key) for key in np.random.default_rng(seed).permutation(sorted(members, key=natural_key))]
+    group_holds = [_union(holds, members[key]) for key in keys]
+    sizes = [len(members[key]) for key in keys]
+
+    def off(choice: tuple[int, ...]) -> float:
+        return abs(sum(sizes[group] for group in choice) - target)
+
+    choices = _choices(sizes, target, seed)
+    allowed = max(target, min(map(off, choices)))
+    # The first of equals is taken: the seed shuffled them.
+    best = min(
+        (choice for choice in choices if off(choice) <= allowed),
+        key=lambda choice: (_missing(group_holds, choice), off(choice), len(choice)),
+    )
+    chosen = [keys[group] for group in best]
+    indices = sorted(index for key in chosen for index in members[key])
+    listed = _listing(sorted(chosen, key=natural_key))
+    reason = (
+        f"validation: subject{'s' if len(best) > 1 else ''} {listed} ({len(indices)} of {len(examples)} "
+        f"images), because images of one subject resemble each other"
+    )
+    return _divide(examples, indices, reason)
+
+
+def _choices(sizes: Sequence[int], target: float, seed: int) -> list[tuple[int, ...]]:
+    """Sets of groups that could be put aside; at least one group stays to train on."""
+    number = len(sizes)
+    if number <= ALL_SUBSETS:
+        return [choice for size in range(1, number) for choice in combinations(range(number), size)]
+    rng = np.random.default_rng([seed, 1])
+    choices = []
+    for _ in range(RANDOM_ORDERS):
+        order = rng.permutation(number).tolist()
+        held = np.cumsum([sizes[group] for group in order])[:-1]
+        choices.append(tuple(order[: int(np.argmin(abs(held - target))) + 1]))
+    return choices
+
+
+def _by_blocks(
+    examples: Sequence[Example],
+    series: Sequence[tuple[str, int | None]],
+    members: dict[str, list[int]],
+    holds: Sequence[frozenset[int]],
+    share: float,
+    seed: int,
+) -> Split:
+    """The last frames of each series, with one frame between them and the rest left out.
+
+    Images of one number (the left and the right eye) are one frame. The first frames are taken instead where
+    the last ones, as often in a stack, lack a class that the first ones have.
+    """
+    validation: list[int] = []
+    left_out: list[int] = []
+    places: set[str] = set()
+    for indices in members.values():
+        frames: dict[int, list[int]] = {}
+        for index in indices:
+            frames.setdefault(series[index][1] or 0, []).append(index)
+        order = [frames[number] for number in sorted(frames)]
+        number = max(round(share * len(order)), 1)
+        if len(order) - number < 2:  # too short for a block, a gap and something to train on
+            continue
+        last, first = order[::-1], order
+        ends = {"last": list(chain(*last[:number])), "first": list(chain(*first[:number]))}
+        end = max(ends, key=lambda key: len(_union(holds, ends[key])))
+        places.add(end)
+        validation += ends[end]
+        left_out += (last if end == "last" else first)[number]
+    if not validation:  # series of two frames: one whole series, or one frame
+        return _at_random(examples, holds, share, seed)
+    count = f"{len(validation)} of {len(examples)} images"
+    ends_named = " or ".join(sorted(places, reverse=True))
+    chosen, gap = ([examples[i].name for i in sorted(part)] for part in (validation, left_out))
+    reason = (
+        f"validation: the {ends_named} images of {'the' if len(members) == 1 else 'each'} series, "
+        f"{_listing(chosen)} ({count}), because neighbouring images resemble each other; {_listing(gap)} "
+        f"beside them {'is' if len(gap) == 1 else 'are'} left out"
+    )
+    return _divide(examples, validation, reason, left_out)
+
+
+def _at_random(examples: Sequence[Example], holds: Sequence[frozenset[int]], share: float, seed: int) -> Split:
+    """Random images; of those that hold the rarest class, the same share and at least one on each side."""
+    rng = np.random.default_rng(seed)
+    everyone = rng.permutation(len(examples)).tolist()
+    number = min(max(round(share * len(examples)), 1), len(examples) - 1)
+    classes = sorted(_union(holds, range(len(examples))))
+    having = {c: [index for index in everyone if c in holds[index]] for c in classes}
+    rarest = min(having.values(), key=len, default=[])
+    if len(rarest) < 2:  # one image cannot stand on both sides: it is there to learn from
+        chosen = [index for index in everyone if index not in rarest][:number]
+    else:
+        others = [index for index in everyone if index not in set(rarest)]
+        from_rarest = min(max(round(share * len(rarest)), 1, number - len(others)), len(rarest) - 1)
+        chosen = rarest[:from_rarest] + others[: max(number - from_rarest, 0)]
+    count = f"{len(chosen)} of {len(examples)} images"
+    reason = f"validation: {count}, chosen at random, because their names show no groups"
+    return _divide(examples, chosen, reason)
+
+
+def _divide(examples: Sequence[Example], validation: Sequence[int], reason: str, left_out: Sequence[int] = ()) -> Split:
+    chosen, away = set(validation), set(validation) | set(left_out)
+    return Split(
+        [example for index, example in enumerate(examples) if index not in away],
+        [example for index, example in enumerate(examples) if index in chosen],
+        reason,
+    )
+
+
+def _absent(found: Split, names: Sequence[str] | None) -> str:
+    """The end of the sentence: classes that cannot be judged, or not be learned, with this split."""
+    held = {
+        side: frozenset().union(*map(_classes_in, part))
+        for side, part in (("validation", found.validation), ("training", found.train))
+    }
+    everything = held["validation"] | held["training"]
+    said = ""
+    for side, classes in held.items():
+        if absent := sorted(everything - classes):
+            named = [names[c] if names is not None and c < len(names) else f"class {c}" for c in absent]
+            said += f"; {side} holds no {_listing(named)}"
+    return said
+
+
+def _listing(words: Sequence[str]) -> str:
+    if len(words) > 4:
+        return f"{words[0]} ... {words[-1]}"
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
