@@ -1,0 +1,295 @@
+"""Score predictions against annotated images: those that a model makes now, or those that any tool left in files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from useg.data.dataset import (
+    Example,
+    describe_size,
+    files_by_stem,
+    find_layout,
+    find_pairs,
+    find_partners,
+    load_example,
+)
+from useg.data.legend import Legend, legend_of, survey, to_classes
+from useg.data.prepare import prepare
+from useg.errors import DataError, SettingsError
+from useg.images.files import read, read_mask, write_picture
+from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores
+from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
+from useg.metrics.warping import warping_error
+from useg.pictures.overlay import ERROR_LEGEND, error_map, overlay, to_gray_rgb
+from useg.pictures.sheet import contact_sheet
+from useg.plan import load_settings
+from useg.predict import Prediction, Predictor
+from useg.unet.model import ModelCard
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One image with its truth: what is to be scored.
+
+    Attributes:
+        truth: class of each pixel, or IGNORE.
+        labels: predicted class of each pixel.
+        probabilities: float32 `K [Z] Y X` where the predictor gave them.
+        within: pixels that count; None is all.
+    """
+
+    name: str
+    truth: UInt8[np.ndarray, "*size"]
+    labels: UInt8[np.ndarray, "*size"]
+    probabilities: Float[np.ndarray, "k *size"] | None = None
+    within: Bool[np.ndarray, "*size"] | None = None
+
+
+@dataclass(frozen=True)
+class Regions:
+    """How well the connected regions of one class come apart (ISBI 2012 challenge).
+
+    Attributes:
+        region_class: the class whose regions count, such as the interior of cells.
+        best: at the best threshold of the scored images themselves, as the challenge does.
+        validation: at the threshold that was best on the validation images; None without them.
+        warping_error: of the labels, mean over images.
+    """
+
+    region_class: int
+    best: RegionScores
+    validation: RegionScores | None
+    warping_error: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a set of images.
+
+    Attributes:
+        overlap: pixel scores, pooled and per image.
+        images: name and Dice of each class (NaN where neither truth nor prediction has it), image by image.
+        regions: only where they were asked for.
+    """
+
+    overlap: OverlapScores
+    images: list[tuple[str, tuple[float, ...]]]
+    regions: Regions | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and None, ready for JSON."""
+        images = [{"name": name, "dice": [None if np.isnan(d) else d for d in dice]} for name, dice in self.images]
+        return {
+            **self.overlap.as_dict(),
+            "per_image": images,
+            "regions": asdict(self.regions) if self.regions else None,
+        }
+
+
+def evaluate(
+    predictor: Predictor,
+    examples: Iterable[Example],
+    *,
+    within: Callable[[Example], Bool[np.ndarray, "*size"] | None] | None = None,
+    region_class: int | None = None,
+    region_threshold: float | None = None,
+    watch: Callable[[Example, Prediction], None] | None = None,
+) -> Evaluation:
+    """Predict annotated images, the same way as `predict` does, and score them.
+
+    Args:
+        examples: annotated images; consumed one at a time.
+        within: gives the pixels of an example that count.
+        region_class, region_threshold: see `score`.
+        watch: called with each example and its prediction, for pictures and progress.
+    """
+    truths: list[Scored] = []
+    for example in examples:
+        prediction = predictor.predict(example.image)
+        if watch:
+            watch(example, prediction)
+        # Probabilities are large, and only the regions need them.
+        probabilities = prediction.probabilities if region_class is not None else None
+        inside = within(example) if within else None
+        truths.append(Scored(example.name, example.labels, prediction.labels, probabilities, inside))
+    return score(truths, predictor.card.network.classes, region_class, region_threshold)
+
+
+def score(
+    images: Sequence[Scored],
+    classes: int,
+    region_class: int | None = None,
+    region_threshold: float | None = None,
+) -> Evaluation:
+    """Score predictions.
+
+    Args:
+        images: at least one.
+        classes: number of classes.
+        region_class: also score the connected regions of this class: V_rand, V_info, Rand error, warping error.
+        region_threshold: probability found on validation images, at which the regions are scored as well.
+    """
+    if region_class is not None and not 0 <= region_class < classes:
+        raise SettingsError(f"--regions {region_class}: there is no such class; there are 0 to {classes - 1}")
+    confusions = [confusion_matrix(i.truth, i.labels, classes, within=i.within) for i in images]
+    per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
+    regions = _regions(images, region_class, region_threshold) if region_class is not None else None
+    return Evaluation(overlap_scores(confusions), per_image, regions)
+
+
+def dice_of(confusion: Int[np.ndarray, "k k"]) -> tuple[float, ...]:
+    """Dice of each class from a confusion matrix; NaN for a class that neither side holds."""
+    both = confusion.sum(0) + confusion.sum(1)
+    return tuple(float(2 * c / b) if b else float("nan") for c, b in zip(np.diag(confusion), both, strict=True))
+
+
+def find_threshold(images: Sequence[Scored], region_class: int) -> float:
+    """The probability of `region_class` at which the connected regions of these images come out best."""
+    return best_over_thresholds([_stack(i, region_class) for i in images]).threshold
+
+
+def _regions(images: Sequence[Scored], region_class: int, threshold: float | None) -> Regions:
+    stack = [_stack(i, region_class) for i in images]
+    return Regions(
+        region_class,
+        best_over_thresholds(stack),
+        at_threshold(stack, threshold) if threshold is not None else None,
+        float(np.mean([warping_error(i.truth == region_class, i.labels == region_class) for i in images])),
+    )
+
+
+def _stack(image: Scored, region_class: int) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and probability of the region class; labels alone count as certain."""
+    if image.probabilities is None:
+        return image.truth == region_class, (image.labels == region_class).astype(np.float32)
+    return image.truth == region_class, image.probabilities[region_class]
+
+
+def evaluate_folder(
+    predictor: Predictor,
+    data: str | Path,
+    *,
+    within: str | Path | None = None,
+    region_class: int | None = None,
+    run: str | Path | None = None,
+    overlays: str | Path | None = None,
+    watch: Callable[[Example, Prediction], None] | None = None,
+) -> Evaluation:
+    """Predict and score an annotated folder (its `test/` when it has one).
+
+    Args:
+        data: folder with `images/` and `masks/`, or with `test/` of that form.
+        within: folder of masks; only pixels inside them (any value but 0) count.
+        region_class: see `score`.
+        run: run folder of the model; its validation images give the threshold for the regions.
+        overlays: folder for a picture of each image: image, truth, prediction, errors.
+        watch: called after each image.
+
+    Raises:
+        DataError, ImageError, MissingError: the data cannot be scored.
+    """
+    layout = find_layout(Path(data))
+    pairs = find_pairs(layout.test or layout.train)
+    legend = legend_of_model(predictor.card)
+    inside = find_partners(Path(within), [pair.name for pair in pairs], "region") if within else {}
+
+    def on_prediction(example: Example, prediction: Prediction) -> None:
+        if overlays:
+            picture = picture_of(example, prediction, predictor.card)
+            write_picture(Path(overlays) / f"{example.name}.png", picture)
+        if watch:
+            watch(example, prediction)
+
+    return evaluate(
+        predictor,
+        (load_example(pair, legend) for pair in pairs),
+        within=(lambda e: read_mask(inside[e.name]) > 0) if within else None,
+        region_class=region_class,
+        region_threshold=_validation_threshold(predictor, Path(run), region_class)
+        if run and region_class is not None
+        else None,
+        watch=on_prediction,
+    )
+
+
+def score_folders(
+    predictions: str | Path, masks: str | Path, *, within: str | Path | None = None, region_class: int | None = None
+) -> tuple[list[str], Evaluation]:
+    """Score label images that any tool made against masks of the same stems.
+
+    `<stem>_probabilities.tif` beside a prediction is used for the regions. Returns the names of the classes, which
+    are found in the masks (and in predictions of a class that no mask holds), and the scores.
+
+    Raises:
+        DataError, ImageError, MissingError: files do not match or cannot be read.
+    """
+    masks = Path(masks)
+    truths = files_by_stem(masks)
+    predicted = find_partners(Path(predictions), truths, "prediction")
+    inside = find_partners(Path(within), truths, "region") if within else {}
+    legend = _legend_of_both(truths, predicted)
+    scored = []
+    for name, mask in truths.items():
+        labels = to_classes(read_mask(predicted[name]), legend, predicted[name])
+        extra = predicted[name].with_name(f"{name}_probabilities.tif")
+        probabilities = read(extra).array if region_class is not None and extra.is_file() else None
+        region = read_mask(inside[name]) > 0 if within else None
+        truth = to_classes(read_mask(mask), legend, mask)
+        for path, found in ((predicted[name], labels), (inside.get(name), region)):
+            if found is not None and found.shape != truth.shape:
+                raise DataError(
+                    f"{path}: it is {describe_size(found.shape)}, but {mask} is {describe_size(truth.shape)}; "
+                    "give both the same size"
+                )
+        scored.append(Scored(name, truth, labels, probabilities, region))
+    return legend.names, score(scored, legend.classes, region_class)
+
+
+def _legend_of_both(truths: Mapping[str, Path], predicted: Mapping[str, Path]) -> Legend:
+    """What the values mean: the masks decide, unless predictions hold a class that no mask has (a false alarm)."""
+    in_masks = [survey(read_mask(path), path) for path in truths.values()]
+    legend = legend_of(in_masks)
+    in_predictions = [survey(read_mask(predicted[name]), predicted[name]) for name in truths]
+    beyond = {value for seen in in_predictions for value in seen.counts} - {*legend.values, legend.ignore}
+    together = {*legend.values, *beyond}
+    # Anything but further class numbers is left to the reading of the predictions, which names the file and the value.
+    if legend.kind == "classes" and beyond and together == set(range(len(together))):
+        return legend_of([*in_masks, *in_predictions])
+    return legend
+
+
+def legend_of_model(card: ModelCard) -> Legend:
+    """What mask values mean to a model: the meaning that they had in its training masks."""
+    names, values = [c.name for c in card.classes], [c.value for c in card.classes]
+    return Legend(values=values, ignore=card.ignore, names=names, kind=card.masks)
+
+
+def picture_of(example: Example, prediction: Prediction, card: ModelCard) -> UInt8[np.ndarray, "y x 3"]:
+    """Image, truth, prediction and errors side by side."""
+    below, colours = to_gray_rgb(example.image), [c.colour for c in card.classes]
+    row = [
+        (example.name, below),
+        ("truth", overlay(below, example.labels, colours)),
+        ("prediction", overlay(below, prediction.labels, colours)),
+        ("errors", error_map(example.labels, prediction.labels)),
+    ]
+    return contact_sheet([row], tile=min(512, max(256, *example.labels.shape)), legend=ERROR_LEGEND)
+
+
+def _validation_threshold(predictor: Predictor, run: Path, region_class: int) -> float | None:
+    """The threshold that suits the run's validation images best; None when its data have gone."""
+    s = load_settings(run / "settings.toml").data
+    if not Path(s.folder).is_dir():
+        return None
+    held_out = prepare(Path(s.folder), ignore=s.ignore, masks=s.masks, validation=s.validation).parts.validation
+    scored = []
+    for example in held_out:
+        prediction = predictor.predict(example.image)
+        scored.append(Scored(example.name, example.labels, prediction.labels, prediction.probabilities))
+    return find_threshold(scored, region_class)

@@ -1,0 +1,352 @@
+"""The training loop: a budget that is kept, a run that can be killed and resumed, a model at any moment."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import useg
+from useg import machine
+from useg.atomic import write_text
+from useg.checkpoint import RunState, load_checkpoint, read_log, save_checkpoint
+from useg.data.legend import Legend
+from useg.data.samples import Batch, Sampler, make_batches
+from useg.data.splits import Split
+from useg.errors import TrainingError
+from useg.evaluate import evaluate
+from useg.pictures.palette import class_colours
+from useg.plan import Settings, describe_input
+from useg.predict import Predictor, TorchRunner
+from useg.unet.losses import segmentation_loss
+from useg.unet.model import ClassInfo, ModelCard, save_model
+from useg.unet.network import UNet
+from useg.unet.optimise import learning_rate, make_optimiser, update_average
+
+CHECKPOINT_SECONDS = 40.0
+"""Between two checkpoints; the last one is never more than a minute old unless a single step takes so long."""
+MODEL = "model.safetensors"
+MOST_BAD_STEPS = 3
+"""Steps in a row without a finite loss or gradient that end the run."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a watcher is told after each step.
+
+    Attributes:
+        step: steps done; steps: of how many, where that is known.
+        fraction: of the budget, 0..1. loss: of this step.
+        dice: mean Dice of the last validation (None before the first).
+        images_per_second: samples through the network. seconds_left: None before it can be told.
+        event: "step", "validated", or "skipped" (a step without a finite loss).
+    """
+
+    step: int
+    steps: int | None
+    fraction: float
+    loss: float | None
+    dice: float | None
+    images_per_second: float
+    seconds_left: float | None
+    event: Literal["step", "validated", "skipped"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        run: the run folder. model: the best model. steps: done, of which `skipped` changed nothing.
+        validation: mean Dice of the best model on the held-out images; None when it was never validated.
+        finished: False when it was stopped before its budget was spent; it can then be resumed.
+    """
+
+    run: Path
+    model: Path
+    steps: int
+    skipped: int
+    validation: float | None
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What training tells while it runs; every function may be left out.
+
+    Attributes:
+        on_text: a sentence for the user: what the data are, what was planned and why.
+        on_progress: after each step.
+        should_stop: asked after each step; True ends the run at once with a usable model.
+    """
+
+    on_text: Callable[[str], None] = lambda text: None
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+class Loop:
+    """One run: network, averages, optimiser and samples, and the state that says how far it is."""
+
+    def __init__(
+        self, run: Path, settings: Settings, legend: Legend, parts: Split, watch: Watcher, started: float
+    ) -> None:
+        self.run, self.settings, self.parts, self.watch = run, settings, parts, watch
+        s = settings
+        if s.machine.threads:
+            torch.set_num_threads(s.machine.threads)
+        machine.keep_freed_memory()
+        self.device = machine.find_device(s.machine.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(s.seed)
+            network = UNet.from_settings(s.network)
+        self.network = machine.place(network, self.device, dims=2).train()
+        self.averaged = copy.deepcopy(self.network).eval()
+        self.optimiser = make_optimiser(self.network, s.optimiser)
+        self.sampler = Sampler(
+            parts.train,
+            s.samples,
+            s.augment,
+            s.normalise,
+            classes=s.network.classes,
+            margin=s.network.geometry.margin,
+            seed=s.seed,
+        )
+        self.card = _card(settings, legend, parts)
+        self.state = RunState()
+        self._step_seconds = 0.0
+        self._dice: float | None = None
+        if self.checkpoint.is_file():
+            self.state = load_checkpoint(self.checkpoint, self.network, self.averaged, self.optimiser)
+        self.started = started - self.state.elapsed
+        kept = read_log(self.log, self.state.step)
+        write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state is kept."""
+        return self.run / "state.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One JSON record a step or validation."""
+        return self.run / "metrics.jsonl"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent by all sessions of this run."""
+        return time.monotonic() - self.started
+
+    def go(self) -> TrainResult:
+        """Train until the budget is spent, or until told to stop."""
+        state, saved = self.state, time.monotonic()
+        if not state.finished:
+            with torch.random.fork_rng(devices=[]):
+                # The session before may have been stopped between a step and its validation.
+                if state.step and self._validation_due():
+                    self._validate()
+                for batch in self._batches():
+                    self._step(batch)
+                    if self.watch.should_stop():
+                        return self._stop()
+                    if self._validation_due():
+                        self._validate()
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self._save()
+                        saved = time.monotonic()
+            self._validate()
+            save_model(self.run / "last.safetensors", self.card, self.averaged.state_dict())
+            state.finished, state.progress = True, 1.0
+            self._save()
+        return self._result()
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches from the present step on, until the budget is spent."""
+        steps = self.settings.budget.steps
+        ahead = itertools.count(self.state.step) if steps is None else iter(range(self.state.step, steps))
+        # A CPU makes samples and steps in turn; beside a GPU it works ahead.
+        on_cpu = self.device.type == "cpu"
+        for batch in make_batches(self.sampler, ahead, threads=machine.cores(), ahead=0 if on_cpu else 2):
+            self.state.progress = self._progress()
+            if self.state.progress >= 1:
+                return
+            yield batch
+
+    def _progress(self) -> float:
+        """Share of the budget that is spent; the last validation is counted as spent from the start."""
+        budget = self.settings.budget
+        if budget.steps is not None:
+            return self.state.step / budget.steps
+        assert budget.minutes is not None
+        usable = budget.minutes * 60 - 1.1 * self._validation_cost()
+        return max(self.state.progress, self.elapsed / max(1.0, usable))
+
+    def _step(self, batch: Batch) -> None:
+        """One optimisation step; it changes nothing when its loss or gradient is not finite."""
+        s, state, begun = self.settings, self.state, time.monotonic()
+        # Dropout draws from an address too, so that a resumed run drops what it would have dropped.
+        torch.manual_seed(zlib.crc32(f"{s.seed} {state.step}".encode()))
+        rate = learning_rate(s.optimiser, state.progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        statistics = [b.clone() for b in self.network.buffers()]
+        images = torch.from_numpy(batch.images).to(self.device, memory_format=torch.channels_last)
+        labels = torch.from_numpy(batch.labels).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
+            scores = self.network(images)
+        loss = segmentation_loss(scores, labels, s.loss)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.optimiser.clip)
+        record: dict[str, Any] = {
+            "step": state.step + 1,
+            "loss": loss.item(),
+            "rate": rate,
+            "images": batch.names,
+        }
+        # Statistics can overflow where the loss does not: a layer divides by an infinite deviation and gives 0.
+        finite = [torch.isfinite(value).all() for value in (loss, norm, *self.network.buffers())]
+        good = bool(torch.stack(finite).all())
+        if good:
+            self.optimiser.step()
+            self._average()
+            state.bad_in_row = 0
+        else:
+            for buffer, before in zip(self.network.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+            state.bad_in_row, state.skipped = state.bad_in_row + 1, state.skipped + 1
+            record["loss"] = None
+            record["skipped"] = f"loss {loss.item()}, gradient norm {norm.item()}"
+            if bool(torch.stack(finite[:2]).all()):
+                record["skipped"] += ", statistics of a batch normalisation not finite"
+        state.step += 1
+        self._write({**record, "seconds": round(time.monotonic() - begun, 4)})
+        self._tell("step" if good else "skipped", loss.item(), time.monotonic() - begun)
+        if state.bad_in_row >= MOST_BAD_STEPS:
+            self._give_up(batch)
+
+    def _average(self) -> None:
+        for averaged, current in (
+            (self.averaged.parameters(), self.network.parameters()),
+            (self.averaged.buffers(), self.network.buffers()),
+        ):
+            update_average(averaged, current, self.state.step, self.settings.optimiser)
+
+    def _validation_due(self) -> bool:
+        state, marks, budget = self.state, self.settings.validations, self.settings.budget
+        if budget.steps is not None:
+            # The last mark is the end itself, which always validates.
+            return state.validated < min(state.step, state.step * marks // budget.steps) and state.step < budget.steps
+        assert budget.minutes is not None
+        spent_on_it = (state.validated + 2) * self._validation_cost()
+        progress = self._progress()
+        # Not shortly before the end, which validates anyway.
+        wanted = (progress - state.validated_at) * marks > 1 and progress < 1 - 0.5 / marks
+        return wanted and spent_on_it < 0.1 * progress * budget.minutes * 60
+
+    def _validation_cost(self) -> float:
+        """Seconds of a validation: those of the last one, or before the first a guess from the pace of training."""
+        if self.state.validation_seconds or not self._step_seconds:
+            return self.state.validation_seconds
+        pixels = sum(e.labels.size for e in self.parts.validation)
+        step_pixels = self.settings.samples.batch * math.prod(self.settings.samples.crop)
+        # A prediction is the forward third of a training step, and somewhat slower by its small batches.
+        return 0.5 * self._step_seconds * pixels / step_pixels
+
+    def _validate(self) -> None:
+        """Score the averaged weights on the held-out images, by the code that predicts; keep the best."""
+        begun, state = time.monotonic(), self.state
+        runner = TorchRunner(self.averaged, self.device.type, self.settings.machine.precision)
+        evaluation = evaluate(Predictor(self.card, runner), self.parts.validation)
+        state.validated, state.validated_at = state.validated + 1, state.progress
+        state.validation_seconds = time.monotonic() - begun
+        overlap = evaluation.overlap
+        self._write({"step": state.step, "validation": overlap.as_dict()})
+        self._dice = overlap.foreground_dice
+        if state.best is None or overlap.mean_dice > state.best:
+            state.best, state.best_dice = overlap.mean_dice, overlap.foreground_dice
+            scores = {"step": state.step, "images": len(self.parts.validation), **overlap.as_dict()}
+            save_model(self.run / MODEL, self.card.model_copy(update={"scores": scores}), self.averaged.state_dict())
+        self._tell("validated", None, 0.0)
+
+    def _stop(self) -> TrainResult:
+        """Told to stop: leave a usable model and a state to resume from."""
+        save_model(self.run / "last.safetensors", self.card, self.averaged.state_dict())
+        if not (self.run / MODEL).exists():
+            save_model(self.run / MODEL, self.card, self.averaged.state_dict())
+        self._save()
+        return self._result()
+
+    def _give_up(self, batch: Batch) -> None:
+        """Too many steps in a row without a finite loss. Nothing of them is in the weights, but the run is lost."""
+        result = self._stop()
+        names = ", ".join(sorted(set(batch.names)))
+        raise TrainingError(
+            f"{self.run}: the loss or its gradient was not finite {MOST_BAD_STEPS} steps in a row, at step "
+            f"{self.state.step} on {names}; the last good model is kept in {result.model}. Look at these images, or "
+            f"train with a lower rate (--set optimiser.learning_rate={self.settings.optimiser.learning_rate / 10:g})"
+        )
+
+    def _result(self) -> TrainResult:
+        state = self.state
+        return TrainResult(self.run, self.run / MODEL, state.step, state.skipped, state.best_dice, state.finished)
+
+    def _save(self) -> None:
+        self.state.elapsed = self.elapsed
+        save_checkpoint(self.checkpoint, self.state, self.network, self.averaged, self.optimiser)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _tell(self, event: Literal["step", "validated", "skipped"], loss: float | None, seconds: float) -> None:
+        state, budget = self.state, self.settings.budget
+        if seconds:
+            self._step_seconds = 0.9 * self._step_seconds + 0.1 * seconds if self._step_seconds else seconds
+        if budget.minutes is not None:
+            left = max(0.0, budget.minutes * 60 - self.elapsed)
+        else:
+            assert budget.steps is not None
+            left = (budget.steps - state.step) * self._step_seconds + self._validation_cost()
+        pace = self.settings.samples.batch / self._step_seconds if self._step_seconds else 0.0
+        self.watch.on_progress(
+            Progress(state.step, budget.steps, min(1.0, self._progress()), loss, self._dice, pace, left, event)
+        )
+
+
+def _card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:
+    colours = class_colours(legend.classes)
+    flips: dict[Literal["x", "y", "transpose"], bool] = {
+        "x": settings.augment.mirror_x,
+        "y": settings.augment.mirror_y,
+        "transpose": settings.augment.transpose,
+    }
+    return ModelCard(
+        version=useg.__version__,
+        network=settings.network,
+        normalise=settings.normalise,
+        classes=[
+            ClassInfo(name=name, colour=colour, value=value)
+            for name, colour, value in zip(legend.names, colours, legend.values, strict=True)
+        ],
+        masks=legend.kind,
+        ignore=legend.ignore,
+        score_shift=settings.score_shift,
+        flips=[name for name, natural in flips.items() if natural],
+        input=describe_input(parts.train),
+        trained_on={
+            "images": len(parts.train),
+            "pixels": sum(e.labels.size for e in parts.train),
+            "folder": Path(settings.data.folder).name,
+            "recipe": settings.recipe,
+        },
+    )

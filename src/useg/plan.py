@@ -1,0 +1,352 @@
+"""Look at the data, choose the settings, say why."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from useg.atomic import write_text
+from useg.data.augment import NO_AUGMENTATION, AugmentSettings
+from useg.data.dataset import Example
+from useg.data.legend import Legend
+from useg.data.orientation import Symmetries, find_symmetries
+from useg.data.samples import Sampler, SampleSettings, class_shares
+from useg.data.thickness import class_thickness
+from useg.errors import SettingsError
+from useg.unet.losses import LossSettings
+from useg.unet.model import InputSeen
+from useg.unet.normalise import NormaliseSettings, subsample
+from useg.unet.optimise import OptimiserSettings
+from useg.unet.settings import UNetSettings
+
+RARE = 0.05
+"""A class with a smaller share of the pixels than this is rare: crops seek it."""
+CROP = 256
+"""Input pixels of a planned sample along an axis, where the images have as many; half as many more for patches."""
+BATCH = 2
+"""Crops of full size in a step, more where images are smaller: few, because in a bounded time many steps teach more."""
+FINE = 6.0
+"""Structures thinner than this, in pixels, need a network that looks at single pixels."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """Which data, and how it was read.
+
+    Attributes:
+        folder: the data set. ignore: mask value of pixels that are not annotated.
+        masks: "classes" are numbered kinds, "instances" are ids of objects; "auto" looks at the values.
+        validation: share of the images held out where the data set has no `val/`.
+        validation_names: the images, or parts of images, that were held out.
+        fingerprint: checksum of all images and masks, so that a run is never resumed on other data.
+    """
+
+    folder: str = ""
+    ignore: int | None = None
+    masks: Literal["auto", "classes", "instances"] = "auto"
+    validation: float = Field(0.2, gt=0, lt=0.9)
+    validation_names: list[str] = []
+    fingerprint: str = ""
+
+
+class BudgetSettings(_Section):
+    """When training ends: after `minutes`, all included, or after `steps`. Exactly one is set."""
+
+    minutes: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+
+
+class MachineSettings(_Section):
+    """What the start-up probe found; a resumed run reads it and probes nothing."""
+
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int = Field(0, ge=0)
+
+
+class Settings(_Section):
+    """A whole run: `RUN/settings.toml`. Running it again with the same `steps` gives the same model.
+
+    Attributes:
+        recipe: "auto" is planned from the data, "paper" does what the 2015 paper did.
+        seed: of all randomness.
+        validations: how often the run is scored on the held-out images; in a run bounded by minutes, fewer where
+            they would take more than a tenth of it.
+        score_shift: added to the scores of each class when predicting, see `ModelCard`.
+    """
+
+    recipe: Literal["auto", "paper"] = "auto"
+    seed: int = Field(0, ge=0)
+    validations: int = Field(10, ge=1)
+    score_shift: list[float] = []
+    data: DataSettings = DataSettings()
+    budget: BudgetSettings = BudgetSettings()
+    machine: MachineSettings = MachineSettings()
+    network: UNetSettings = UNetSettings()
+    normalise: NormaliseSettings = NormaliseSettings()
+    samples: SampleSettings = SampleSettings()
+    augment: AugmentSettings = AugmentSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+
+    @model_validator(mode="after")
+    def _one_weight_a_class(self) -> Settings:
+        if self.loss.class_weights and len(self.loss.class_weights) != self.network.classes:
+            have = len(self.loss.class_weights)
+            raise ValueError(f"loss.class_weights has {have} entries for {self.network.classes} classes")
+        return self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings, and the sentences that say why they are so."""
+
+    settings: Settings
+    reasons: list[str]
+
+
+def make_plan(
+    train: Sequence[Example], legend: Legend, base: Settings, overrides: Mapping[str, Any] | None = None
+) -> Plan:
+    """Choose all settings for the training images.
+
+    Args:
+        train: the images that will be trained on (not those held out).
+        legend: the classes found in the masks.
+        base: recipe, seed, data, budget and machine; its other sections are replaced by what is planned.
+        overrides: dotted names and values that the user insists on, such as {"network.width": 32}.
+
+    Raises:
+        SettingsError: an override does not exist or has a value that it cannot have.
+    """
+    symmetries = find_symmetries([e.image for e in train], [e.labels for e in train])
+    shares = class_shares(train, legend.classes)
+    planned = _paper(train, legend, shares) if base.recipe == "paper" else _auto(train, legend, shares, symmetries)
+    settings = override(base.model_copy(update=planned.settings), overrides or {})
+    _check_fit(settings, train[0].image.shape[0], legend.classes)
+    shift, reason = _score_shift(train, settings, shares)
+    reasons = [*planned.reasons, reason] if reason else planned.reasons
+    return Plan(settings.model_copy(update={"score_shift": shift}), reasons)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Sections of the settings that a recipe decides."""
+
+    settings: dict[str, Any]
+    reasons: list[str]
+
+
+def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries) -> _Choice:
+    channels, smallest = train[0].image.shape[0], min(min(e.labels.shape) for e in train)
+    thinnest = float(np.nanmin(class_thickness(train, legend.classes)))
+    patch = 2 if thinnest >= FINE and smallest >= CROP else 1
+    # The bottleneck should still see a few pixels of the smallest image.
+    depth = int(np.clip(np.log2(max(smallest, 16) / 8), 1, 4))
+    network = UNetSettings(
+        in_channels=channels,
+        classes=legend.classes,
+        depth=depth,
+        width=16,
+        padding="same",
+        norm="batch",
+        dropout=0.0,
+        patch=patch,
+    )
+    largest = CROP if patch == 1 else CROP * 3 // 2
+    crop = network.geometry.fit_up(min(largest, max(smallest, 64)))
+    rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
+    samples = SampleSettings(
+        crop=(crop, crop),
+        batch=max(2, round(BATCH * (largest / crop) ** 2)),
+        rare_share=0.5 if rare else 0.0,
+        rare_classes=rare,
+    )
+    augment = AugmentSettings(
+        rotate=symmetries.turn,
+        mirror_x=symmetries.mirror_x,
+        mirror_y=symmetries.mirror_y,
+        transpose=symmetries.transpose,
+        elastic_sd=10 * crop / CROP,
+        elastic_grid=5,
+    )
+    reasons = [
+        f"network: width {network.width}, depth {depth}, same padding, batch normalisation; narrow, because in a "
+        "bounded time it sees more samples than a wide one",
+        f"resolution: the thinnest structures are {thinnest:.0f} pixels wide, so the network works on "
+        + ("2x2 patches and sees four times as many samples" if patch > 1 else "single pixels"),
+        f"samples: {samples.batch} crops of {crop}x{crop} pixels a step"
+        + (f"; half of them seek the rare {_names(legend, rare)}" if rare else ""),
+        f"augmentation: {symmetries.reason}",
+        "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
+    ]
+    chosen = {"network": network, "samples": samples, "augment": augment, "loss": LossSettings(dice=1.0)}
+    return _Choice(chosen, reasons)
+
+
+def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Choice:
+    network = UNetSettings(in_channels=train[0].image.shape[0], classes=legend.classes)
+    weights = (1 / np.maximum(shares, 1e-3)) / (1 / np.maximum(shares, 1e-3)).mean()
+    # Gray-value variation is named in the paper without figures: contrast and brightness stay at their defaults.
+    augment = NO_AUGMENTATION.model_copy(
+        update={
+            "rotate": 180.0,
+            "mirror_x": True,
+            "mirror_y": True,
+            "elastic_sd": 10.0,
+            "contrast": 0.2,
+            "brightness": 0.2,
+        }
+    )
+    chosen = {
+        "network": network,
+        "samples": SampleSettings(crop=(572, 572), batch=1),
+        "augment": augment,
+        "loss": LossSettings(class_weights=[round(float(w), 4) for w in weights]),
+        "optimiser": OptimiserSettings(
+            kind="sgd",
+            learning_rate=1e-3,
+            momentum=0.99,
+            weight_decay=0.0,
+            schedule="constant",
+            warmup=0.0,
+            average=0.0,
+        ),
+    }
+    reasons = [
+        "network: the paper's, 31.0 M parameters, valid convolutions, dropout; samples: one tile of 572x572 a step",
+        "loss: cross-entropy, classes weighted by the inverse of their share; SGD with momentum 0.99",
+        "augmentation: rotations, flips and elastic deformation (3x3 grid, 10 pixels), as in the paper",
+    ]
+    return _Choice(chosen, reasons)
+
+
+def override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """The settings with dotted names replaced.
+
+    Raises:
+        SettingsError: unknown name, or a value that it cannot have.
+    """
+    values = settings.model_dump()
+    for name, value in overrides.items():
+        *sections, last = name.split(".")
+        section: Any = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            known = sorted(section) if isinstance(section, dict) and section else sorted(values)
+            raise SettingsError(f"--set {name}: there is no such setting; there are {', '.join(known)}")
+        section[last] = value
+    return _validated(values, "--set")
+
+
+def _check_fit(settings: Settings, channels: int, classes: int) -> None:
+    """Refuse settings that each are possible but do not belong to these images, or to one another."""
+    n, geometry = settings.network, settings.network.geometry
+    faults = {
+        "network.dims": n.dims != 2 and f"{n.dims}, but the images have 2 axes",
+        "network.in_channels": n.in_channels != channels and f"{n.in_channels}, but the images have {channels}",
+        "network.classes": n.classes != classes and f"{n.classes}, but the masks have {classes}",
+    }
+    for name, fault in faults.items():
+        if fault:
+            raise SettingsError(f"--set {name}: {fault}; leave it out")
+    for size in settings.samples.crop:
+        if not geometry.fits(size):
+            raise SettingsError(
+                f"--set samples.crop: {size} pixels do not fit this network; {geometry.fit_up(size)} do"
+            )
+
+
+def save_settings(path: Path, settings: Settings) -> None:
+    """Write `settings.toml`."""
+    import tomli_w
+
+    write_text(path, tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+
+
+def load_settings(path: Path) -> Settings:
+    """Read `settings.toml`.
+
+    Raises:
+        SettingsError: not TOML, or not settings of this version.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not a TOML file ({error}); restore it, or train into a new folder") from error
+    return _validated(values, str(path))
+
+
+def _validated(values: Mapping[str, Any], where: str) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        what = error.errors()[0]
+        name = ".".join(map(str, what["loc"]))
+        # Without a name it is about several settings at once, which the message names itself.
+        seen = f" {name}: {what['msg']}, not {what['input']!r}" if name else f" {what['msg']}"
+        raise SettingsError(where + seen) from error
+
+
+def _score_shift(train: Sequence[Example], settings: Settings, shares: np.ndarray) -> tuple[list[float], str]:
+    """What takes the bias of the sampling, and of class weights, out of the probabilities again.
+
+    A network trained where class k makes up q_k of the loss, but met where it makes up p_k of the pixels, is put right
+    by adding log(p_k / q_k) to its scores (Saerens et al. 2002, equation 2.4).
+    """
+    classes = settings.network.classes
+    weights = np.array(settings.loss.class_weights or [1.0] * classes)
+    if not settings.samples.rare_share and np.ptp(weights) == 0:
+        return [0.0] * classes, ""
+    sampler = Sampler(
+        train,
+        settings.samples,
+        settings.augment,
+        settings.normalise,
+        classes=classes,
+        margin=settings.network.geometry.margin,
+        seed=settings.seed,
+    )
+    seen = sampler.shares() * weights
+    seen = seen / seen.sum()
+    here = (shares > 0) & (seen > 0)
+    shift = np.where(here, np.log(np.where(here, shares, 1) / np.where(here, seen, 1)), 0.0)
+    # Scores count up to a constant; that of the commonest class stays as it is.
+    shift = shift - shift[int(np.argmax(shares))]
+    factors = ", ".join(
+        f"{np.exp(-s):.1f}" for s, k in zip(shift, range(classes), strict=True) if k != np.argmax(shares)
+    )
+    return [round(float(s), 4) for s in shift], (
+        f"training over-represents rare classes (odds times {factors}); predicted probabilities are corrected for it"
+    )
+
+
+def describe_input(train: Sequence[Example]) -> InputSeen:
+    """What the training images look like, kept in the model to notice images that do not."""
+    ranges = []
+    for example in train:
+        values = subsample(example.image).reshape(example.image.shape[0], -1).astype(np.float64)
+        ranges.append(np.percentile(values, (1, 99), axis=1))
+    spacings = {e.spacing for e in train}
+    spacing = spacings.pop() if len(spacings) == 1 else None
+    return InputSeen(
+        dtype=str(train[0].image.dtype),
+        low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
+        high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
+        spacing=list(spacing) if spacing else None,
+    )
+
+
+def _names(legend: Legend, classes: Sequence[int]) -> str:
+    names = [legend.names[k] for k in classes]
+    return f"class {names[0]}" if len(names) == 1 else f"classes {', '.join(names)}"

@@ -1,0 +1,305 @@
+"""Overlap-tile prediction in memory: image in, labels and probabilities out, any size, the same with any tile.
+
+The network is driven through a `Runner`, so that other engines than torch can take its place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+from pydantic import BaseModel, ConfigDict, Field
+
+from useg import machine
+from useg.errors import ImageError, SettingsError
+from useg.images.image import Image
+from useg.unet.geometry import Tile, mirror, plan_tiles
+from useg.unet.model import ModelCard, load_model
+from useg.unet.network import UNet
+from useg.unet.normalise import Intensity, measure, subsample
+
+WORKSPACE = 100_000_000
+"""Bytes that torch takes beside the tiles, whatever their size: scratch of the convolutions, gaps in the heap."""
+LARGEST_TILE = 3072
+"""Pixels along an axis of a 2-D tile beyond which a CPU gains nothing more."""
+
+
+class PredictSettings(BaseModel):
+    """How to predict.
+
+    Attributes:
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto" takes bfloat16 where a short probe shows it faster on this machine.
+        max_memory: bytes that prediction may take; None is half of what is free.
+        tta: average over the flips and turns under which the training images look alike.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    max_memory: int | None = Field(None, gt=0)
+    tta: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        labels: the most probable class of each pixel, `[Z] Y X`.
+        probabilities: float32 `K [Z] Y X`, 0..1, summing to 1 over the classes.
+        warnings: ways in which the image is unlike those that the model was trained on.
+    """
+
+    labels: UInt8[np.ndarray, "*size"]
+    probabilities: Float[np.ndarray, "k *size"]
+    warnings: list[str]
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """An engine: normalised float32 `C *size` -> scores float32 `K *out`."""
+
+    def __call__(self, tile: Float[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *out"]:
+        """Run the network on one tile."""
+
+
+class TorchRunner:
+    """Runs a `UNet` with torch, in channels-last memory."""
+
+    def __init__(self, network: UNet, device: str = "auto", precision: str = "auto") -> None:
+        machine.keep_freed_memory()
+        self.device = machine.find_device(device)
+        self.precision = machine.probe_precision(self.device) if precision == "auto" else precision
+        self._layout = machine.memory_layout(network.settings.dims)
+        self.network = machine.place(network, self.device, network.settings.dims)
+
+    def __call__(self, tile: Float[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *out"]:
+        """Scores of one tile; the network must be in evaluation mode."""
+        import torch
+
+        batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(self.device, memory_format=self._layout)
+        lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.inference_mode(), lower:
+            scores = self.network(batch)[0].float().cpu()
+        result: Float[np.ndarray, "k *out"] = scores.numpy()
+        return result
+
+
+class Predictor:
+    """A model, ready to segment images: `useg.load("model.safetensors").predict(array)`."""
+
+    def __init__(self, card: ModelCard, runner: Runner, settings: PredictSettings | None = None) -> None:
+        self.card, self.runner = card, runner
+        self.settings = settings or PredictSettings()
+
+    @classmethod
+    def load(cls, path: str | Path, settings: PredictSettings | None = None) -> Predictor:
+        """From a model file or a run folder.
+
+        Raises:
+            MissingError, ModelError: see `useg.unet.model.load_model`. SettingsError: the device is not there.
+        """
+        settings = settings or PredictSettings()
+        card, network = load_model(Path(path))
+        runner = TorchRunner(network, settings.device, settings.precision)
+        # What the probe found is kept, so that whoever stores the settings can do the same again.
+        return cls(card, runner, settings.model_copy(update={"precision": runner.precision}))
+
+    def predict(self, image: Image | np.ndarray) -> Prediction:
+        """Segment one image of any size.
+
+        Args:
+            image: an `Image`, or an array `Y X`, `C Y X` or `Y X C` (`Z Y X`, `C Z Y X` or `Z Y X C` for a
+                network of three dimensions) in the file's own gray values, not normalised.
+
+        Raises:
+            ImageError: another number of axes or channels than the model knows.
+        """
+        name = str(image.path) if isinstance(image, Image) and image.path else "the image"
+        array = image.array if isinstance(image, Image) else _channels_first(image, self.card)
+        settings = self.card.network
+        if array.ndim != settings.dims + 1:
+            raise ImageError(
+                f"{name}: has {array.ndim - 1} axes besides channels, but the model works on {settings.dims}-D images"
+            )
+        if array.shape[0] != settings.in_channels:
+            raise ImageError(
+                f"{name}: has {array.shape[0]} channels, but the model was trained on {settings.in_channels}; "
+                "convert it to the channels of the training images"
+            )
+        if not array.size:
+            raise ImageError(f"{name}: has no pixels; its size is {' x '.join(map(str, array.shape[1:]))}")
+        if array.dtype == np.bool_:
+            array = array.astype(np.uint8)  # as 1-bit files are read
+        spacing = image.spacing if isinstance(image, Image) else None
+        warnings = unlike_training(self.card, array, spacing)
+        probabilities = self._probabilities(array)
+        return Prediction(probabilities.argmax(0).astype(np.uint8), probabilities, warnings)
+
+    def _probabilities(self, array: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *size"]:
+        card = self.card
+        intensity = measure(array, card.normalise)
+        limit = self.settings.max_memory or machine.free_memory() // 2
+        views = symmetric_views(card.flips, array.ndim - 1) if self.settings.tta else [_identity(array.ndim - 1)]
+        total: Float[np.ndarray, "k *size"] | None = None
+        for view in views:
+            turned = view.apply(array)
+            largest = largest_tile(card, turned.shape[1:], limit - _resident_bytes(card, array, len(views)))
+            tiles = plan_tiles(card.network.geometry, turned.shape[1:], largest)
+            result = view.undo(run_tiles(turned, tiles, intensity, self.runner, card))
+            total = result if total is None else np.add(total, result, out=total)
+        assert total is not None
+        return total if len(views) == 1 else total / np.float32(len(views))
+
+
+def run_tiles(
+    image: Shaped[np.ndarray, "c *size"],
+    tiles: Sequence[Tile],
+    intensity: Intensity,
+    runner: Runner,
+    card: ModelCard,
+) -> Float[np.ndarray, "k *size"]:
+    """Probabilities of the whole image, tile by tile: each tile's core is computed once and nothing is blended."""
+    result = np.empty((card.network.classes, *image.shape[1:]), np.float32)
+    shift = np.array(card.score_shift, np.float32).reshape(-1, *[1] * (image.ndim - 1))
+    # The largest first: the blocks of memory that it leaves then serve all others.
+    for tile in sorted(tiles, key=lambda t: math.prod(t.shape), reverse=True):
+        scores = runner(intensity.apply(read_mirrored(image, tile)))
+        result[(slice(None), *tile.core)] = softmax(scores[(slice(None), *tile.keep)] + shift)
+    return result
+
+
+def read_mirrored(image: Shaped[np.ndarray, "c *size"], tile: Tile) -> Shaped[np.ndarray, "c *tile"]:
+    """The pixels that a tile reads; beyond the image's border, their mirror images."""
+    for axis, span in enumerate(tile.spans, start=1):
+        size = image.shape[axis]
+        if span.first >= 0 and span.last <= size:
+            image = image[(slice(None),) * axis + (slice(span.first, span.last),)]
+        else:
+            image = image.take(mirror(np.arange(span.first, span.last), size), axis)
+    return image
+
+
+def softmax(scores: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"]:
+    """Probabilities over the first axis."""
+    exponentials = np.exp(scores - scores.max(0))
+    exponentials /= exponentials.sum(0)
+    return exponentials
+
+
+def largest_tile(card: ModelCard, size: Sequence[int], limit: int) -> list[int]:
+    """The most pixels that a tile may read along each axis so that the network stays below `limit` bytes.
+
+    Raises:
+        SettingsError: not even the smallest tile fits.
+    """
+    geometry, dims = card.network.geometry, len(size)
+    whole = [t.length for t in (geometry.tiles(n, n)[0] for n in size)]
+    pixels = limit / bytes_per_pixel(card)
+    smallest = geometry.smallest_tile
+    if pixels < min(smallest**dims, np.prod(whole)):
+        raise SettingsError(
+            f"--max-memory leaves {max(0, limit) / 1e6:.0f} MB for the network, but one tile needs "
+            f"{bytes_per_pixel(card) * smallest**dims / 1e6:.0f} MB; allow more memory"
+        )
+    # Short axes are read whole; what they leave is shared by the long ones.
+    edge, largest = pixels ** (1 / dims), list(whole)
+    for rank, axis in enumerate(sorted(range(dims), key=lambda a: whole[a])):
+        edge = min(LARGEST_TILE if dims == 2 else LARGEST_TILE // 8, pixels ** (1 / (dims - rank)))
+        largest[axis] = min(whole[axis], max(smallest, int(edge)))
+        pixels /= largest[axis]
+    return largest
+
+
+def bytes_per_pixel(card: ModelCard) -> float:
+    """Memory that the network needs for each pixel of a tile (`benchmarks/speed.py` measures a quarter less)."""
+    s = card.network
+    # The finest level of the expansive path holds skip, upsampled, both joined, and a convolution's output: 5 widths.
+    # As much again covers torch's own copies, and gaps between blocks that are kept for the next tile.
+    return 4.0 * (12 * s.width / s.patch**s.dims + 2 * s.in_channels + 4 * s.classes)
+
+
+@dataclass(frozen=True)
+class View:
+    """A symmetry of the grid: an exchange of the last two axes, then flips of some."""
+
+    transpose: bool
+    flipped: tuple[int, ...]
+
+    def apply(self, array: Shaped[np.ndarray, "c *size"]) -> Shaped[np.ndarray, "c *turned"]:
+        """The array seen this way."""
+        array = array.swapaxes(-1, -2) if self.transpose else array
+        return np.flip(array, self.flipped)
+
+    def undo(self, array: Shaped[np.ndarray, "c *turned"]) -> Shaped[np.ndarray, "c *size"]:
+        """Back from `apply`."""
+        array = np.flip(array, self.flipped)
+        return array.swapaxes(-1, -2) if self.transpose else array
+
+
+def symmetric_views(flips: Sequence[str], dims: int) -> list[View]:
+    """All combinations of the named symmetries: 2 for "x" alone, 8 for "x", "y" and "transpose"."""
+    axes = [dims if name == "x" else dims - 1 for name in ("x", "y") if name in flips]
+    turns = (False, True) if "transpose" in flips else (False,)
+    choices = product(turns, *[(False, True)] * len(axes))
+    return [View(turn, tuple(a for a, on in zip(axes, on_off, strict=True) if on)) for turn, *on_off in choices]
+
+
+def unlike_training(
+    card: ModelCard, image: Shaped[np.ndarray, "c *size"], spacing: Sequence[float] | None = None
+) -> list[str]:
+    """In words, how an image differs from the training images in type, range and pixel size."""
+    seen, found = card.input, []
+    if str(image.dtype) != seen.dtype:
+        found.append(f"its pixels are {image.dtype}, those of the training images {seen.dtype}")
+    values = subsample(image).reshape(image.shape[0], -1)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        found.append("some of its pixels are not finite; they are read as the mean")
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    for channel, row in enumerate(values):
+        low, high = np.percentile(row, (1, 99))
+        known = seen.high[channel] - seen.low[channel]
+        where = f" in channel {channel}" if len(values) > 1 else ""
+        if low == high:
+            found.append(f"it is constant{where}")
+        elif low < seen.low[channel] - known or high > seen.high[channel] + known:
+            found.append(
+                f"its gray values{where} go from {low:g} to {high:g}, those of the training images "
+                f"from {seen.low[channel]:g} to {seen.high[channel]:g}"
+            )
+    if spacing and seen.spacing and len(spacing) == len(seen.spacing):
+        ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
+        if max(*ratio, *(1 / r for r in ratio)) > 1.1:
+            found.append(f"its pixel size is {_words(spacing)}, that of the training images {_words(seen.spacing)}")
+    return found
+
+
+def _words(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{s:.4g}" for s in spacing)
+
+
+def _identity(dims: int) -> View:
+    return symmetric_views([], dims)[0]
+
+
+def _resident_bytes(card: ModelCard, array: np.ndarray, views: int) -> int:
+    """What stands in memory beside the tiles: the image, its probabilities, their sum over views, the workspace."""
+    probabilities = 4 * card.network.classes * int(np.prod(array.shape[1:]))
+    return array.nbytes + probabilities * (2 if views > 1 else 1) + WORKSPACE
+
+
+def _channels_first(array: np.ndarray, card: ModelCard) -> np.ndarray:
+    dims, channels = card.network.dims, card.network.in_channels
+    if array.ndim == dims:
+        return array[None]
+    if array.ndim == dims + 1 and array.shape[0] != channels and array.shape[-1] == channels:
+        return np.moveaxis(array, -1, 0)
+    return array

@@ -1,0 +1,133 @@
+"""Train: check the data, plan, and run the loop until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from useg import machine
+from useg.data.check import Summary
+from useg.data.dataset import Example
+from useg.data.legend import Legend
+from useg.data.prepare import prepare
+from useg.errors import DataError, MissingError, OutputError, SettingsError
+from useg.loop import Loop, TrainResult, Watcher
+from useg.plan import (
+    MachineSettings,
+    Settings,
+    load_settings,
+    make_plan,
+    override,
+    save_settings,
+)
+
+
+def train(
+    data: str | Path | None,
+    run: str | Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    recipe: Literal["auto", "paper"] = "auto",
+    resume: bool = False,
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+    watch: Watcher | None = None,
+    spent: float = 0.0,
+) -> TrainResult:
+    """Train a U-Net on a folder of annotated images.
+
+    Args:
+        data: folder with `images/` and `masks/`, or with `train/` (and `val/`) of that form.
+        run: folder for the model, its settings and its log; made if missing.
+        minutes: time budget with everything included (10 if neither is given); steps: the budget in steps instead.
+        recipe: "auto" plans from the data, "paper" does what the 2015 paper did.
+        resume: go on with the run in `run`; its own settings hold, and `data` may be left out.
+        device: "auto", "cpu", "cuda" or "mps".
+        overrides: settings by dotted name, such as {"network.width": 32}.
+        watch: told what happens, and asked whether to stop.
+        spent: seconds that the caller used up before, on the same budget.
+
+    Raises:
+        DataError, ImageError, MissingError: the data cannot be trained on; said before training begins.
+        OutputError: `run` holds a run already. SettingsError: a setting cannot be.
+        TrainingError: losses stopped being finite, or the run cannot be resumed.
+    """
+    started = time.monotonic() - spent
+    run, watch = Path(run), watch or Watcher()
+    if minutes is not None and steps is not None:
+        raise SettingsError("give either minutes or steps, not both")
+    settings_file = run / "settings.toml"
+    resuming = resume and settings_file.is_file()
+    if resuming:
+        settings = load_settings(settings_file)
+        data = data or settings.data.folder
+    elif data is None:
+        raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
+    elif settings_file.exists() or (run / "model.safetensors").exists():
+        raise OutputError(f"{run}: already holds a run; go on with --resume, or name another folder")
+    else:
+        begin = {
+            "recipe": recipe,
+            "budget.minutes": 10.0 if minutes is None and steps is None else minutes,
+            "budget.steps": steps,
+            "machine.device": device,
+            "data.folder": str(Path(data).resolve()),
+        }
+        settings = _early(override(Settings(), begin), overrides or {})
+
+    machine.find_device(settings.machine.device)  # one that is not there is said before the data are read
+    d = settings.data
+    prepared = prepare(Path(data), ignore=d.ignore, masks=d.masks, validation=d.validation)
+    legend, parts = prepared.legend, prepared.parts
+    for problem in prepared.check.problems:
+        watch.on_text(f"note: {problem.line}")
+    watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
+    watch.on_text(parts.reason)
+    fingerprint = _fingerprint([*parts.train, *parts.validation])
+    if resuming:
+        if settings.data.fingerprint != fingerprint:
+            raise DataError(f"{data}: the images or masks have changed since {run} began; train into a new folder")
+    else:
+        update = {"fingerprint": fingerprint, "validation_names": [e.name for e in parts.validation]}
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update=update)})
+        plan = make_plan(parts.train, legend, settings, overrides)
+        settings = plan.settings.model_copy(update={"machine": _probe(plan.settings.machine)})
+        save_settings(settings_file, settings)
+        for reason in plan.reasons:
+            watch.on_text(reason)
+    return Loop(run, settings, legend, parts, watch, started).go()
+
+
+def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """Settings that decide how the data are read, before there is anything to plan from."""
+    return override(settings, {k: v for k, v in overrides.items() if k.startswith("data.") or "." not in k})
+
+
+def _describe(summary: Summary, legend: Legend) -> str:
+    sizes = list(summary.sizes)
+    size = sizes[0] if len(sizes) == 1 else f"{sizes[0]} and {len(sizes) - 1} other sizes"
+    channels = " or ".join(map(str, summary.channels))
+    shares = ", ".join(f"{n} {100 * s:.1f} %" for n, s in zip(legend.names, summary.class_shares, strict=True))
+    return f"{summary.images} images of {size}, channels: {channels}, {' and '.join(summary.dtypes)}; classes: {shares}"
+
+
+def _probe(settings: MachineSettings) -> MachineSettings:
+    """Decide what "auto" means on this machine."""
+    device = machine.find_device(settings.device)
+    precision = machine.probe_precision(device) if settings.precision == "auto" else settings.precision
+    return MachineSettings(device=device.type, precision=precision, threads=settings.threads or machine.cores())
+
+
+def _fingerprint(examples: Sequence[Example]) -> str:
+    """Checksum of all images and labels."""
+    value = 0
+    for example in examples:
+        for array in (example.image, example.labels):
+            value = zlib.crc32(np.ascontiguousarray(array).data, value)
+    return f"{value:08x}"

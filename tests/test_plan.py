@@ -1,0 +1,161 @@
+"""Planning: what is chosen for the data, that the user's word holds, and that settings survive their file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from useg.data.dataset import Example
+from useg.data.legend import Legend
+from useg.data.samples import Sampler
+from useg.errors import SettingsError
+from useg.plan import Settings, load_settings, make_plan, override, save_settings
+from useg.unet.settings import UNetSettings
+
+TWO = Legend(values=[0, 1], names=["background", "foreground"])
+THREE = Legend(values=[0, 1, 2], names=["background", "cell", "spot"])
+
+
+def examples(size: tuple[int, int] = (96, 96), *, rare: bool = False, channels: int = 1) -> list[Example]:
+    """Four images: the left two fifths are class 1; where `rare`, a spot of class 2 of under a percent."""
+    rng = np.random.default_rng(7)
+    found = []
+    for index in range(4):
+        labels = np.zeros(size, np.uint8)
+        labels[:, : size[1] * 2 // 5] = 1
+        if rare:
+            labels[20:28, 60:68] = 2
+        image = rng.integers(0, 50, (channels, *size)).astype(np.uint8) + labels * np.uint8(60)
+        found.append(Example(f"image_{index}", image, labels))
+    return found
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(8, 300), width=st.integers(8, 300), channels=st.integers(1, 4))
+def test_a_plan_fits_the_images(height: int, width: int, channels: int) -> None:
+    planned = make_plan(examples((height, width), channels=channels), TWO, Settings()).settings
+    network, crop = planned.network, planned.samples.crop
+    assert (network.in_channels, network.classes, network.dims) == (channels, 2, 2)
+    assert all(network.geometry.fits(n) for n in crop)
+    # Only norms that leave pixels independent at prediction time make tiles exact.
+    assert network.norm in ("none", "batch", "batch_after_relu")
+    assert planned.samples.batch >= 2
+    # Stored settings give the same plan back.
+    assert Settings.model_validate(planned.model_dump()) == planned
+
+
+def test_a_plan_says_why() -> None:
+    plan = make_plan(examples(rare=True), THREE, Settings())
+    assert len(plan.reasons) >= 4
+    assert all(reason and "\n" not in reason for reason in plan.reasons)
+    assert any("spot" in reason or "class 2" in reason for reason in plan.reasons)
+
+
+def test_the_paper_is_planned_as_it_was() -> None:
+    plan = make_plan(examples(), TWO, Settings(recipe="paper")).settings
+    # The defaults of the network are those of the paper, see tests/unet.
+    assert plan.network == UNetSettings(in_channels=1, classes=2)
+    assert (plan.network.depth, plan.network.width, plan.network.padding) == (4, 64, "valid")
+    assert (plan.network.norm, plan.network.dropout) == ("none", 0.5)
+    assert (plan.samples.crop, plan.samples.batch) == ((572, 572), 1)
+    assert (plan.optimiser.kind, plan.optimiser.momentum) == ("sgd", 0.99)
+    assert (plan.optimiser.schedule, plan.optimiser.warmup, plan.optimiser.weight_decay) == ("constant", 0, 0)
+    assert plan.optimiser.average == 0
+    assert (plan.augment.elastic_grid, plan.augment.elastic_sd) == (3, 10.0)
+    assert plan.augment.rotate == 180
+    assert (plan.loss.cross_entropy, plan.loss.dice) == (1.0, 0.0)
+    # w_c balances the classes: the product with their shares is the same for all.
+    balanced = np.array(plan.loss.class_weights) * [0.6, 0.4]
+    assert balanced[0] == pytest.approx(balanced[1], rel=0.05)
+
+
+def test_without_rare_classes_scores_are_not_shifted() -> None:
+    plan = make_plan(examples(), TWO, Settings()).settings
+    assert plan.samples.rare_classes == []
+    assert plan.score_shift == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("weights", [[], [1.0, 2.0, 5.0]])
+def test_the_bias_towards_rare_classes_is_taken_out(weights: list[float]) -> None:
+    train = examples(rare=True)
+    plan = make_plan(train, THREE, Settings(), {"loss.class_weights": weights}).settings
+    assert plan.samples.rare_classes == [2]
+    # What training sees, counted from the samples themselves.
+    sampler = Sampler(train, plan.samples, plan.augment, plan.normalise, classes=3, margin=0, seed=11)
+    labels = np.concatenate([sampler.batch(step).labels.ravel() for step in range(40)])
+    seen = np.bincount(labels, minlength=3) * (weights or [1.0] * 3)
+    true = np.bincount(np.concatenate([e.labels.ravel() for e in train]), minlength=3)
+    expected = np.log(true / true.sum()) - np.log(seen / seen.sum())
+    assert seen[2] / seen.sum() > 1.3 * true[2] / true.sum()
+    assert np.allclose(plan.score_shift, expected - expected[0], atol=0.2)
+    assert plan.score_shift[2] < -0.2
+
+
+def test_weights_of_the_paper_are_taken_out_too() -> None:
+    plan = make_plan(examples(), TWO, Settings(recipe="paper"), {"samples.crop": [188, 188]}).settings
+    # Balanced weights make both classes count alike, so the odds are those of the shares.
+    assert plan.score_shift == pytest.approx([0, np.log(0.4 / 0.6)], abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network.wdth": 3}, "network.wdth: there is no such setting"),
+        ({"nope": 1}, "nope: there is no such setting"),
+        ({"seed.deep": 1}, "seed.deep: there is no such setting"),
+        ({"seed.deep.er": 1}, "seed.deep.er: there is no such setting"),
+        ({"nope.deep.er": 1}, "there is no such setting"),
+        ({"network.width": "banana"}, "network.width"),
+        ({"network.width": 0}, "network.width"),
+        ({"network.norm": "instance"}, "network.norm"),
+        ({"network": 3}, "network"),
+        ({"samples.crop": [64]}, "samples.crop"),
+        ({"samples.crop": [66, 64]}, "samples.crop"),
+        ({"network.in_channels": 2}, "network.in_channels"),
+        ({"network.classes": 5}, "network.classes"),
+        ({"network.dims": 3}, "network.dims"),
+        ({"loss.class_weights": [1.0, 2.0, 3.0]}, "loss.class_weights"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=r"^--set ") as caught:
+        make_plan(examples(), TWO, Settings(), changes)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_users_word_holds() -> None:
+    changes = {"network.width": 5, "network.depth": 1, "samples.crop": [32, 48], "optimiser.learning_rate": 0.5}
+    plan = make_plan(examples(), TWO, Settings(), changes).settings
+    assert (plan.network.width, plan.network.depth) == (5, 1)
+    assert plan.samples.crop == (32, 48)
+    assert plan.optimiser.learning_rate == 0.5
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**40),
+    rate=st.floats(1e-9, 1e3),
+    steps=st.none() | st.integers(1, 10**9),
+    folder=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+def test_settings_survive_their_file(
+    seed: int, rate: float, steps: int | None, folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("settings") / "settings.toml"
+    changes = {"seed": seed, "optimiser.learning_rate": rate, "budget.steps": steps, "data.folder": folder}
+    kept = override(Settings(), changes)
+    save_settings(path, kept)
+    assert load_settings(path) == kept
+
+
+@pytest.mark.parametrize("text", ["not toml", "nope = 1\n", "[network]\nwidth = 'wide'\n", "\xff\xfe"])
+def test_a_damaged_settings_file_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"settings\.toml") as caught:
+        load_settings(path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,469 @@
+"""Overlap-tile prediction: the same with any tile, for any network and any image size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from useg.errors import ImageError, MissingError, SettingsError
+from useg.images.image import Image
+from useg.predict import (
+    WORKSPACE,
+    Predictor,
+    PredictSettings,
+    TorchRunner,
+    bytes_per_pixel,
+    largest_tile,
+    read_mirrored,
+    run_tiles,
+    softmax,
+    symmetric_views,
+    unlike_training,
+)
+from useg.unet.geometry import plan_tiles
+from useg.unet.model import ClassInfo, InputSeen, ModelCard
+from useg.unet.network import UNet
+from useg.unet.normalise import NormaliseSettings, measure
+from useg.unet.settings import UNetSettings, article_settings
+
+TOLERANCE = 1e-5
+PLENTY = PredictSettings(device="cpu", precision="float32", max_memory=10**10)
+
+
+def make_card(network: UNetSettings, **changes: object) -> ModelCard:
+    fields: dict[str, object] = {
+        "version": "0",
+        "network": network,
+        "normalise": NormaliseSettings(),
+        "classes": [ClassInfo(name=str(k), colour=(0, 0, k), value=k) for k in range(network.classes)],
+        "score_shift": [0.0] * network.classes,
+        "input": InputSeen(dtype="float32", low=[-3.0] * network.in_channels, high=[3.0] * network.in_channels),
+    }
+    return ModelCard.model_validate(fields | changes)
+
+
+def make_network(settings: UNetSettings, seed: int) -> UNet:
+    """Random weights, random biases and random batch-norm statistics: fresh ones hide errors at borders."""
+    torch.manual_seed(seed)
+    network = UNet.from_settings(settings).eval()
+    with torch.no_grad():
+        for name, value in [*network.named_parameters(), *network.named_buffers()]:
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 2)
+            elif name.endswith(("running_mean", "bias")):
+                value.normal_(0, 0.5)
+            elif value.ndim == 1 and value.is_floating_point():  # the factors of a normalisation
+                value.uniform_(0.5, 1.5).mul_(torch.where(torch.rand_like(value) < 0.2, -1.0, 1.0))
+    return network
+
+
+def make_image(settings: UNetSettings, size: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(settings.in_channels, *size)).astype(np.float32)
+
+
+class Counting:
+    """A runner that notes the tiles it is given."""
+
+    def __init__(self, network: UNet) -> None:
+        self.inner = TorchRunner(network, "cpu", "float32")
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, tile: np.ndarray) -> np.ndarray:
+        self.shapes.append(tile.shape[1:])
+        return self.inner(tile)
+
+
+def by_hand(network: UNet, image: np.ndarray) -> np.ndarray:
+    """What the whole image gives, with numpy's padding and one run of the network: shares no code with the tiles."""
+    g = network.settings.geometry
+    sizes = image.shape[1:]
+    if network.settings.padding == "same":
+        pads = [(0, g.fit_up(n) - n) for n in sizes]
+        offset = 0
+    else:
+        offset = g.lead
+        pads = [(g.margin + offset, g.fit_up(n + g.shrink + g.lead + g.trail) - n - g.margin - offset) for n in sizes]
+    padded = np.pad(image, [(0, 0), *pads], mode="reflect")
+    with torch.no_grad():
+        scores = network(torch.from_numpy(padded)[None]).softmax(1)[0].numpy()
+    return scores[(slice(None), *(slice(offset, offset + n) for n in sizes))]
+
+
+@st.composite
+def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
+    """The paper's, the article's and the planned kinds, and whatever lies between them."""
+    shared = {
+        "in_channels": draw(st.integers(1, 2)),
+        "classes": draw(st.integers(2, 3)),
+        "dims": dims,
+        "depth": draw(st.integers(0, depth)),
+        "width": draw(st.integers(2, 3)),
+    }
+    kind = draw(st.sampled_from(["paper", "article", "planned", "patches", "any"]))
+    match kind:
+        case "paper":
+            return UNetSettings(**shared)
+        case "article":
+            return article_settings(**shared)
+        case "planned":
+            return UNetSettings(**shared, padding="same", norm="batch")
+        case "patches":
+            shared["depth"] = min(shared["depth"], 2 if dims == 2 else 1)
+            return UNetSettings(**shared, padding="same", norm="batch", patch=2)
+    return UNetSettings(
+        **shared,
+        padding=draw(st.sampled_from(["valid", "same"])),
+        norm=draw(st.sampled_from(["none", "batch", "batch_after_relu"])),
+        up_kernel=draw(st.sampled_from([2, 3])),
+        head=draw(st.sampled_from(["1x1", "3x3"])),
+    )
+
+
+def tiled_and_whole(chosen: UNetSettings, size: list[int], largest: list[int], seed: int) -> None:
+    network, card = make_network(chosen, seed), make_card(chosen)
+    image = make_image(chosen, tuple(size), seed)
+    intensity, runner = measure(image, NormaliseSettings(kind="none")), TorchRunner(network, "cpu", "float32")
+    tiles = plan_tiles(chosen.geometry, size, largest)
+    tiled = run_tiles(image, tiles, intensity, runner, card)
+    expected = by_hand(network, image)
+    assert tiled.shape == (chosen.classes, *size)
+    assert np.abs(tiled - expected).max() <= TOLERANCE
+    # Where the margin between classes is above the rounding, the labels are equal.
+    ordered = np.sort(expected, 0)
+    clear = ordered[-1] - ordered[-2] > 2 * TOLERANCE
+    np.testing.assert_array_equal(tiled.argmax(0)[clear], expected.argmax(0)[clear])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    chosen=networks(dims=2, depth=3),
+    size=st.lists(st.integers(1, 60), min_size=2, max_size=2),
+    largest=st.lists(st.integers(1, 140), min_size=2, max_size=2),
+    seed=st.integers(0, 999),
+)
+def test_tiled_equals_whole(chosen: UNetSettings, size: list[int], largest: list[int], seed: int) -> None:
+    tiled_and_whole(chosen, size, largest, seed)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    chosen=networks(dims=3, depth=1),
+    size=st.lists(st.integers(1, 9), min_size=3, max_size=3),
+    largest=st.lists(st.integers(1, 30), min_size=3, max_size=3),
+    seed=st.integers(0, 999),
+)
+def test_tiled_equals_whole_in_three_dimensions(
+    chosen: UNetSettings, size: list[int], largest: list[int], seed: int
+) -> None:
+    tiled_and_whole(chosen, size, largest, seed)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3), (45, 101)])
+@pytest.mark.parametrize(
+    "chosen",
+    [UNetSettings(width=2), article_settings(width=2), UNetSettings(width=2, padding="same", norm="batch")],
+)
+def test_awkward_sizes_at_full_depth(chosen: UNetSettings, size: tuple[int, int]) -> None:
+    tiled_and_whole(chosen, list(size), [chosen.geometry.smallest + 64] * 2, seed=1)
+
+
+def test_a_deep_volume() -> None:
+    chosen = UNetSettings(dims=3, depth=2, width=2, padding="same", norm="batch")
+    tiled_and_whole(chosen, [3, 50, 61], [4, 48, 48], seed=2)
+
+
+def memory_for(card: ModelCard, image: np.ndarray, pixels: int, sums: int = 1) -> int:
+    """What `max_memory` must be for the network to get `pixels` pixels at once."""
+    beside = image.nbytes + 4 * card.network.classes * image[0].size * sums
+    return int(np.ceil(pixels * bytes_per_pixel(card))) + beside + WORKSPACE + 1
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    padding=st.sampled_from(["valid", "same"]),
+    depth=st.integers(1, 2),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    extra=st.floats(0, 1),
+    seed=st.integers(0, 999),
+)
+def test_prediction_is_the_same_with_any_memory(
+    padding: str, depth: int, height: int, width: int, extra: float, seed: int
+) -> None:
+    chosen = UNetSettings.model_validate({"depth": depth, "width": 2, "padding": padding, "norm": "batch"})
+    network, card = make_network(chosen, seed), make_card(chosen)
+    image = make_image(chosen, (height, width), seed)
+    g = chosen.geometry
+    least = g.smallest_tile**2
+    limit = memory_for(card, image, int(least * (1 + extra)))
+    runner = Counting(network)
+    little = Predictor(card, runner, PLENTY.model_copy(update={"max_memory": limit})).predict(image)
+    much = Predictor(card, TorchRunner(network, "cpu", "float32"), PLENTY).predict(image)
+    assert np.abs(little.probabilities - much.probabilities).max() <= TOLERANCE
+    beside = memory_for(card, image, 0)
+    for shape in runner.shapes:
+        assert np.prod(shape) * bytes_per_pixel(card) + beside <= limit + 1
+
+
+def test_little_memory_means_many_tiles() -> None:
+    chosen = UNetSettings(depth=1, width=2, padding="same")
+    network, card, image = make_network(chosen, 0), make_card(chosen), make_image(chosen, (100, 90))
+    many, one = Counting(network), Counting(network)
+    Predictor(card, many, PLENTY.model_copy(update={"max_memory": memory_for(card, image, 900)})).predict(image)
+    Predictor(card, one, PLENTY).predict(image)
+    assert one.shapes == [(100, 90)]
+    assert len(many.shapes) > 9
+    assert max(np.prod(shape) for shape in many.shapes) <= 900
+
+
+def test_too_little_memory_is_said() -> None:
+    chosen = UNetSettings(depth=2, width=4)
+    predictor = Predictor(
+        make_card(chosen), Counting(make_network(chosen, 0)), PLENTY.model_copy(update={"max_memory": 1000})
+    )
+    with pytest.raises(SettingsError, match="--max-memory leaves 0 MB"):
+        predictor.predict(make_image(chosen, (40, 40)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    size=st.lists(st.integers(1, 1000), min_size=2, max_size=3),
+    depth=st.integers(0, 3),
+    padding=st.sampled_from(["valid", "same"]),
+    factor=st.sampled_from([1.0, 1.1, 2.5, 30.0]),
+)
+def test_the_largest_tile_keeps_the_limit(size: list[int], depth: int, padding: str, factor: float) -> None:
+    chosen = UNetSettings.model_validate({"dims": len(size), "depth": depth, "padding": padding, "width": 2})
+    card, g = make_card(chosen), chosen.geometry
+    limit = int(g.smallest_tile ** len(size) * bytes_per_pixel(card) * factor) + 1
+    largest = largest_tile(card, size, limit)
+    # What is really read, tile by tile along each axis, is what must fit.
+    reads = [max(span.length for span in g.tiles_within(n, most)) for n, most in zip(size, largest, strict=True)]
+    assert np.prod([float(n) for n in reads]) * bytes_per_pixel(card) <= limit
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.lists(st.integers(1, 20), min_size=2, max_size=3),
+    padding=st.sampled_from(["valid", "same"]),
+    largest=st.integers(1, 60),
+)
+def test_beyond_the_border_lie_mirror_images(size: list[int], padding: str, largest: int) -> None:
+    geometry = UNetSettings.model_validate({"depth": 1, "padding": padding}).geometry
+    image = np.arange(2 * np.prod(size)).reshape(2, *size)
+    padded = np.pad(image, [(0, 0)] + [(60, 60)] * len(size), mode="reflect")
+    for tile in plan_tiles(geometry, size, [largest] * len(size)):
+        window = tuple(slice(60 + span.first, 60 + span.last) for span in tile.spans)
+        np.testing.assert_array_equal(read_mirrored(image, tile), padded[(slice(None), *window)])
+
+
+@pytest.mark.parametrize("flips", [[], ["x"], ["y"], ["x", "y"], ["x", "y", "transpose"], ["transpose"]])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_tta_is_the_mean_over_turned_images(flips: list[str], dims: int) -> None:
+    chosen = UNetSettings(dims=dims, depth=1, width=2, classes=3, padding="same", norm="batch")
+    network = make_network(chosen, 3)
+    card = make_card(chosen, flips=flips)
+    image = make_image(chosen, (5, 14, 11)[3 - dims :], 4)
+    plain = Predictor(card, TorchRunner(network, "cpu", "float32"), PLENTY)
+    several = Predictor(card, TorchRunner(network, "cpu", "float32"), PLENTY.model_copy(update={"tta": True}))
+    turned = []
+    for transpose in {False, "transpose" in flips}:
+        for x in {1, -1 if "x" in flips else 1}:
+            for y in {1, -1 if "y" in flips else 1}:
+                view = (np.swapaxes(image, -1, -2) if transpose else image)[..., ::y, ::x]
+                back = plain.predict(np.ascontiguousarray(view)).probabilities[..., ::y, ::x]
+                turned.append(np.swapaxes(back, -1, -2) if transpose else back)
+    assert len(turned) == 2 ** len(flips)
+    prediction = several.predict(image)
+    np.testing.assert_allclose(prediction.probabilities, np.mean(turned, 0), atol=TOLERANCE)
+    np.testing.assert_array_equal(prediction.labels, prediction.probabilities.argmax(0))
+    # An image that is turned gives the prediction turned.
+    if "x" in flips:
+        again = several.predict(image[..., ::-1])
+        np.testing.assert_allclose(again.probabilities, prediction.probabilities[..., ::-1], atol=TOLERANCE)
+
+
+def test_tta_in_tiles() -> None:
+    chosen = UNetSettings(depth=1, width=2, padding="same", norm="batch")
+    network, card = make_network(chosen, 3), make_card(chosen, flips=["x", "y", "transpose"])
+    image = make_image(chosen, (61, 83))
+    runner = Counting(network)
+    tight = PredictSettings(
+        device="cpu", precision="float32", tta=True, max_memory=memory_for(card, image, 1500, sums=2)
+    )
+    little = Predictor(card, runner, tight).predict(image)
+    much = Predictor(card, Counting(network), PLENTY.model_copy(update={"tta": True})).predict(image)
+    assert len(runner.shapes) > 8
+    np.testing.assert_allclose(little.probabilities, much.probabilities, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("flips", [[], ["x"], ["y", "transpose"], ["x", "y", "transpose"]])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_views_are_all_different_and_can_be_undone(flips: list[str], dims: int) -> None:
+    array = np.arange(2 * 4**dims).reshape(2, *[4] * dims)
+    views = symmetric_views(flips, dims)
+    assert len({view.apply(array).tobytes() for view in views}) == len(views) == 2 ** len(flips)
+    for view in views:
+        np.testing.assert_array_equal(view.undo(view.apply(array)), array)
+        # Depth and channels are never turned.
+        assert view.apply(array).shape == array.shape
+        assert {tuple(sorted(c.ravel())) for c in view.apply(array)} == {tuple(sorted(c.ravel())) for c in array}
+
+
+def test_labels_are_the_most_probable_class_and_probabilities_sum_to_1() -> None:
+    chosen = UNetSettings(depth=1, width=3, classes=4, padding="same")
+    predictor = Predictor(make_card(chosen), TorchRunner(make_network(chosen, 0), "cpu", "float32"), PLENTY)
+    prediction = predictor.predict(make_image(chosen, (13, 9)))
+    assert prediction.labels.shape == (13, 9)
+    assert prediction.labels.dtype == np.uint8
+    assert prediction.probabilities.dtype == np.float32
+    np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=1e-6)
+    assert 0 <= prediction.probabilities.min() <= prediction.probabilities.max() <= 1
+    np.testing.assert_array_equal(prediction.labels, prediction.probabilities.argmax(0))
+    assert len(np.unique(prediction.labels)) > 1
+
+
+def test_score_shift_moves_the_scores() -> None:
+    chosen = UNetSettings(depth=1, width=2, classes=3, padding="same")
+    runner, image = TorchRunner(make_network(chosen, 0), "cpu", "float32"), make_image(chosen, (8, 8))
+    plain = Predictor(make_card(chosen), runner, PLENTY).predict(image).probabilities
+    shifted = Predictor(make_card(chosen, score_shift=[0.5, -1.0, 2.0]), runner, PLENTY).predict(image).probabilities
+    expected = plain * np.exp([0.5, -1.0, 2.0])[:, None, None]
+    np.testing.assert_allclose(shifted, expected / expected.sum(0), atol=TOLERANCE)
+
+
+def test_softmax_of_large_scores() -> None:
+    scores = np.array([[1000.0, -1000.0], [999.0, -1000.0]], np.float32)
+    np.testing.assert_allclose(softmax(scores)[:, 1], 0.5)
+    np.testing.assert_allclose(softmax(scores)[0, 0], 1 / (1 + np.exp(-1)), rtol=1e-6)
+
+
+def predictor_of(dims: int, channels: int) -> Predictor:
+    chosen = UNetSettings(dims=dims, in_channels=channels, depth=1, width=2, padding="same")
+    return Predictor(make_card(chosen), TorchRunner(make_network(chosen, 0), "cpu", "float32"), PLENTY)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_may_come_first_last_or_not_at_all(dims: int, channels: int) -> None:
+    predictor = predictor_of(dims, channels)
+    image = make_image(predictor.card.network, (4, 7, 6)[3 - dims :])
+    expected = predictor.predict(image)
+    forms = [np.moveaxis(image, 0, -1), Image(image, "CYX" if dims == 2 else "CZYX")]
+    if channels == 1:
+        forms.append(image[0])
+    for form in forms:
+        found = predictor.predict(form)
+        np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+        assert found.labels.shape == image.shape[1:]
+
+
+@pytest.mark.parametrize(
+    ("dims", "channels", "shape", "says"),
+    [
+        (2, 1, (3, 8, 9), "has 3 channels, but the model was trained on 1"),
+        (2, 3, (8, 9), "has 1 channels, but the model was trained on 3"),
+        (2, 3, (2, 8, 9), "has 2 channels, but the model was trained on 3"),
+        (2, 1, (1, 5, 8, 9), "has 3 axes besides channels, but the model works on 2-D images"),
+        (3, 1, (8, 9), "has 1 axes besides channels, but the model works on 3-D images"),
+        (2, 1, (1, 0, 9), "has no pixels"),
+    ],
+)
+def test_an_image_that_the_model_cannot_take(dims: int, channels: int, shape: tuple[int, ...], says: str) -> None:
+    predictor = predictor_of(dims, channels)
+    with pytest.raises(ImageError, match=says):
+        predictor.predict(np.zeros(shape, np.float32))
+
+
+def test_the_message_names_the_file() -> None:
+    image = Image(np.zeros((3, 8, 8), np.uint8), "CYX", path=Path("folder/cells.tif"))
+    with pytest.raises(ImageError, match=r"cells\.tif: has 3 channels"):
+        predictor_of(2, 1).predict(image)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float16", "float64", "bool"])
+def test_any_number_type_goes_in(dtype: str) -> None:
+    image = (np.random.default_rng(0).random((1, 9, 9)) * 2).astype(dtype)
+    prediction = predictor_of(2, 1).predict(image)
+    assert np.isfinite(prediction.probabilities).all()
+    # A mask in memory counts as the 1-bit file that it would be read from.
+    told = "uint8" if dtype == "bool" else dtype
+    assert any(f"its pixels are {told}" in line for line in prediction.warnings)
+
+
+def card_for(**seen: object) -> ModelCard:
+    fields: dict[str, object] = {"dtype": "uint8", "low": [10.0], "high": [100.0], "spacing": [0.5, 0.5]}
+    return make_card(UNetSettings(depth=1, width=2), input=InputSeen.model_validate(fields | seen))
+
+
+def gray(low: int, high: int, dtype: str = "uint8") -> np.ndarray:
+    return np.linspace(low, high, 400).reshape(1, 20, 20).astype(dtype)
+
+
+def test_an_image_like_those_of_the_training_gives_no_warning() -> None:
+    assert unlike_training(card_for(), gray(0, 150), [0.5, 0.52]) == []
+    assert unlike_training(card_for(spacing=None), gray(20, 90), [7.0, 7.0]) == []
+    assert unlike_training(card_for(), gray(20, 90), None) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "says"),
+    [
+        (gray(20, 90, "uint16"), None, "its pixels are uint16, those of the training images uint8"),
+        (gray(20, 255), None, "its gray values go from"),
+        (gray(50, 50), None, "it is constant"),
+        (gray(20, 90), [0.5, 0.7], "its pixel size is 0.5 x 0.7, that of the training images 0.5 x 0.5"),
+        (gray(20, 90), [0.2, 0.2], "its pixel size"),
+    ],
+)
+def test_an_image_that_is_unlike_them_gives_one(image: np.ndarray, spacing: list[float] | None, says: str) -> None:
+    (warning,) = unlike_training(card_for(), image, spacing)
+    assert says in warning
+
+
+def test_pixels_that_are_not_finite_give_a_warning_and_a_prediction() -> None:
+    image = gray(20, 90, "float32")
+    image[0, 3, 4] = np.nan
+    image[0, 5, 6] = np.inf
+    (warning,) = unlike_training(card_for(dtype="float32"), image)
+    assert "not finite" in warning
+    prediction = predictor_of(2, 1).predict(image)
+    assert np.isfinite(prediction.probabilities).all()
+    assert any("not finite" in line for line in prediction.warnings)
+
+
+def test_the_channel_of_a_warning_is_named() -> None:
+    card = make_card(
+        UNetSettings(in_channels=2, depth=1, width=2), input=InputSeen(dtype="uint8", low=[0, 0], high=[100, 100])
+    )
+    (warning,) = unlike_training(card, np.concatenate([gray(0, 100), gray(0, 250)]))
+    assert "in channel 1 go from" in warning
+
+
+def test_a_predictor_tells_of_the_pixel_size() -> None:
+    predictor = predictor_of(2, 1)
+    card = predictor.card.model_copy(update={"input": card_for(dtype="uint8", low=[0.0]).input})
+    image = Image(gray(0, 100), "CYX", spacing=(1.0, 1.0), unit="µm")
+    (warning,) = Predictor(card, predictor.runner, PLENTY).predict(image).warnings
+    assert "its pixel size is 1 x 1" in warning
+
+
+def test_the_image_is_left_alone() -> None:
+    image = make_image(UNetSettings(), (9, 9))
+    image[0, 0, 0] = np.nan
+    before = image.copy()
+    predictor_of(2, 1).predict(image)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(SettingsError, match="device 'abacus' is not known"):
+        TorchRunner(make_network(UNetSettings(depth=1, width=2), 0), "abacus")
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no model\.safetensors"):
+        Predictor.load(tmp_path)

@@ -1,0 +1,292 @@
+"""Many files: finished ones are skipped, bad ones reported, and no file is ever half written."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image as Pillow
+
+from useg.errors import DataError, MissingError, OutputError
+from useg.images.files import is_image_file, read, read_mask
+from useg.predict import Predictor, PredictSettings
+from useg.predict_files import JOURNAL, FileResult, find_inputs, precision_used, predict_files
+from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
+from useg.unet.network import UNet
+from useg.unet.normalise import NormaliseSettings
+from useg.unet.settings import UNetSettings
+
+CPU = PredictSettings(device="cpu", precision="float32", max_memory=10**9)
+COLOURS = [(0, 0, 0), (255, 128, 0), (0, 90, 200)]
+
+
+def make_model(path: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    settings = UNetSettings(depth=1, width=2, classes=3, padding="same", norm="batch")
+    card = ModelCard(
+        version="0",
+        network=settings,
+        normalise=NormaliseSettings(),
+        classes=[ClassInfo(name=str(k), colour=COLOURS[k], value=k) for k in range(3)],
+        score_shift=[0.0] * 3,
+        flips=["x"],
+        input=InputSeen(dtype="uint8", low=[0], high=[255]),
+    )
+    save_model(path, card, UNet.from_settings(settings).state_dict())
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "model.safetensors")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index, name in enumerate("abcd"):
+        Pillow.fromarray(rng.integers(0, 255, (20 + index, 31)).astype(np.uint8)).save(folder / f"{name}.png")
+    return sorted(folder.iterdir())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {f.name: f.read_bytes() for f in folder.iterdir()}
+
+
+def test_each_image_gets_its_labels_under_its_stem(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    predictor, out = Predictor.load(model, CPU), tmp_path / "out"
+    seen: list[FileResult] = []
+    results = predict_files(predictor, model, sources, out, probabilities=True, watch=seen.append)
+    assert results == seen
+    assert [r.source for r in results] == sources
+    for source, result in zip(sources, results, strict=True):
+        assert result.error is None
+        assert not result.skipped
+        expected = predictor.predict(read(source))
+        assert result.target == out / source.name
+        np.testing.assert_array_equal(read_mask(result.target), expected.labels)
+        with Pillow.open(result.target) as picture:
+            assert picture.mode == "P"
+            palette = picture.getpalette()
+            assert palette is not None
+            assert [tuple(palette[3 * k : 3 * k + 3]) for k in range(3)] == COLOURS
+        stored = tifffile.imread(out / f"{source.stem}_probabilities.tif")
+        assert stored.dtype == np.float32
+        np.testing.assert_array_equal(stored, expected.probabilities)
+    assert len(contents(out)) == 2 * len(sources) + 1
+
+
+def test_labels_as_tiff(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    predictor = Predictor.load(model, CPU)
+    (result,) = predict_files(predictor, model, sources[:1], tmp_path / "out", suffix=".tif")
+    assert result.target.name == "a.tif"
+    np.testing.assert_array_equal(read_mask(result.target), predictor.predict(read(sources[0])).labels)
+
+
+def test_finished_files_are_skipped(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    predictor, out = Predictor.load(model, CPU), tmp_path / "out"
+    predict_files(predictor, model, sources[:2], out)
+    before = contents(out)
+    results = predict_files(Predictor.load(model, CPU), model, sources, out)
+    assert [r.skipped for r in results] == [True, True, False, False]
+    after = contents(out)
+    assert {name: after[name] for name in before} == before
+    assert all(r.skipped for r in predict_files(predictor, model, sources, out))
+
+
+def test_what_lacks_its_probabilities_is_not_finished(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    predictor, out = Predictor.load(model, CPU), tmp_path / "out"
+    predict_files(predictor, model, sources, out)
+    results = predict_files(predictor, model, sources, out, probabilities=True)
+    assert not any(r.skipped for r in results)
+    assert all((out / f"{s.stem}_probabilities.tif").is_file() for s in sources)
+
+
+def test_another_model_is_refused(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    out = tmp_path / "out"
+    predict_files(Predictor.load(model, CPU), model, sources[:1], out)
+    before = contents(out)
+    other = make_model(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(OutputError, match="another model or other settings"):
+        predict_files(Predictor.load(other, CPU), other, sources, out)
+    turned = CPU.model_copy(update={"tta": True})
+    with pytest.raises(OutputError, match="another model or other settings"):
+        predict_files(Predictor.load(model, turned), model, sources, out)
+    assert contents(out) == before
+    # The same model under another name, or in a run folder, is the same model.
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model.safetensors").write_bytes(model.read_bytes())
+    assert predict_files(Predictor.load(run, CPU), run, sources[:1], out)[0].skipped
+
+
+def test_images_that_useg_did_not_write_are_not_overwritten(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    folder = sources[0].parent
+    before = contents(folder)
+    with pytest.raises(OutputError, match="images that useg did not predict"):
+        predict_files(Predictor.load(model, CPU), model, sources, folder)
+    assert contents(folder) == before
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "readme.txt").write_text("no image")
+    assert predict_files(Predictor.load(model, CPU), model, sources[:1], notes)[0].error is None
+
+
+def test_a_bad_file_is_reported_and_the_others_go_on(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    sources[0].write_bytes(sources[0].read_bytes()[:50])
+    Pillow.fromarray(np.zeros((9, 9, 3), np.uint8) + np.arange(3, dtype=np.uint8)).save(sources[2])
+    out = tmp_path / "out"
+    results = predict_files(Predictor.load(model, CPU), model, sources, out, probabilities=True)
+    assert [r.error is None for r in results] == [False, True, False, True]
+    for index in (0, 2):
+        error = results[index].error
+        assert error is not None
+        assert str(sources[index]) in error
+        assert len(error.splitlines()) == 1
+        assert results[index].prediction is None
+        assert not results[index].skipped
+    assert "3 channels" in str(results[2].error)
+    made = {f.stem.removesuffix("_probabilities") for f in out.iterdir() if is_image_file(f)}
+    assert made == {"b", "d"}
+
+
+def test_a_file_that_failed_is_tried_again(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    good = sources[0].read_bytes()
+    sources[0].write_bytes(b"broken")
+    predictor, out = Predictor.load(model, CPU), tmp_path / "out"
+    assert predict_files(predictor, model, sources, out)[0].error is not None
+    sources[0].write_bytes(good)
+    results = predict_files(predictor, model, sources, out)
+    assert [r.skipped for r in results] == [False, True, True, True]
+    assert results[0].error is None
+
+
+def test_what_inputs_mean(tmp_path: Path, sources: list[Path]) -> None:
+    folder = sources[0].parent
+    (folder / "notes.txt").write_text("no image")
+    assert find_inputs([folder]) == sources
+    assert find_inputs([sources[2], sources[0]]) == [sources[2], sources[0]]
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    inside = data / "images" / "z.png"
+    inside.write_bytes(sources[0].read_bytes())
+    assert find_inputs([data, *sources]) == [inside, *sources]
+
+
+def test_inputs_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no such file or folder"):
+        find_inputs([tmp_path / "nowhere.png"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match="no images in this folder"):
+        find_inputs([tmp_path / "empty"])
+
+
+def test_two_inputs_of_one_stem_are_refused(tmp_path: Path, sources: list[Path]) -> None:
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    twin = other / "b.tif"
+    tifffile.imwrite(twin, np.zeros((9, 9), np.uint8))
+    with pytest.raises(DataError) as caught:
+        find_inputs([sources[0].parent, other])
+    assert str(twin) in str(caught.value)
+    assert str(sources[1]) in str(caught.value)
+
+
+class Interrupted:
+    """A runner that a person stops while it works on a certain tile."""
+
+    def __init__(self, inner: Callable[[np.ndarray], np.ndarray], at: int) -> None:
+        self.inner, self.left = inner, at
+
+    def __call__(self, tile: np.ndarray) -> np.ndarray:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.inner(tile)
+
+
+def test_an_interruption_leaves_whole_files_only(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    predictor, out = Predictor.load(model, CPU), tmp_path / "out"
+    stopped = Predictor(predictor.card, Interrupted(predictor.runner, 2), CPU)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(stopped, model, sources, out, probabilities=True)
+    assert set(contents(out)) == {JOURNAL, "a.png", "b.png", "a_probabilities.tif", "b_probabilities.tif"}
+    results = predict_files(predictor, model, sources, out, probabilities=True)
+    assert [r.skipped for r in results] == [True, True, False, False]
+
+
+def finished(folder: Path) -> list[Path]:
+    """The images that stand under their own names."""
+    return [f for f in folder.iterdir() if is_image_file(f)] if folder.is_dir() else []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from useg.predict import Predictor, PredictSettings
+from useg.predict_files import find_inputs, predict_files
+model, folder, out = map(Path, sys.argv[1:])
+settings = PredictSettings(device="cpu", precision="float32", max_memory=10**9)
+predict_files(Predictor.load(model, settings), model, find_inputs([folder]), out, probabilities=True)
+"""
+
+
+def test_a_killed_process_leaves_whole_files_only(tmp_path: Path, model: Path) -> None:
+    """SIGKILL in the middle of many files: what stands under its name is complete, and the rest is made later."""
+    folder, out, whole = tmp_path / "many", tmp_path / "out", tmp_path / "whole"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(25):
+        Pillow.fromarray(rng.integers(0, 255, (110, 120)).astype(np.uint8)).save(folder / f"{index:02}.png")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(model), str(folder), str(out)])
+    try:
+        while process.poll() is None and sum(f.suffix == ".png" for f in finished(out)) < 3:
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    sources, predictor = find_inputs([folder]), Predictor.load(model, CPU)
+    predict_files(predictor, model, sources, whole, probabilities=True)
+    before = finished(out)
+    assert len(before) >= 6
+    # A label image comes last: where it stands, its probabilities stand too.
+    assert all(f.with_name(f"{f.stem}_probabilities.tif") in before for f in before if f.suffix == ".png")
+    for file in before:
+        theirs, ours = read(file).array, read(whole / file.name).array
+        assert theirs.shape == ours.shape
+        if file.suffix == ".tif":
+            np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    results = predict_files(predictor, model, sources, out, probabilities=True)
+    assert sum(r.skipped for r in results) == sum(f.suffix == ".png" for f in before)
+    assert {f.name for f in finished(out)} == {f.name for f in finished(whole)}
+
+
+def test_the_journal_names_the_model(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    out = tmp_path / "out"
+    predict_files(Predictor.load(model, CPU), model, sources[:1], out)
+    journal = json.loads((out / JOURNAL).read_text(encoding="utf-8"))
+    assert len(journal["model"]) == 64
+    # Hidden, so that the folder can be given to other tools as a folder of images.
+    assert not is_image_file(out / JOURNAL)
+
+
+def test_a_repeated_call_knows_the_precision_and_probes_nothing(
+    tmp_path: Path, model: Path, sources: list[Path]
+) -> None:
+    out = tmp_path / "out"
+    assert precision_used(out) == "auto"
+    predict_files(Predictor.load(model, CPU), model, sources[:1], out)
+    assert precision_used(out) == "float32"
+    (out / JOURNAL).write_text("cut sho", encoding="utf-8")
+    assert precision_used(out) == "auto"
+    with pytest.raises(OutputError):
+        predict_files(Predictor.load(model, CPU), model, sources[:1], out)
