@@ -1,0 +1,314 @@
+"""The command line: parse, call, print. People read standard error; `--json` alone writes to standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from useg.console import (
+    describe_model,
+    print_json,
+    print_out,
+    progress_bar,
+    say,
+    show_result,
+    show_scores,
+    training_watcher,
+)
+from useg.errors import SettingsError, UsegError
+
+app = typer.Typer(
+    name="useg",
+    help="From a handful of annotated images to a segmentation of all the others: the U-Net, on the computer you have.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DataArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder with images/ and masks/ (same stems), or with train/, val/, test/ of that form."),
+]
+ModelArgument = Annotated[Path, typer.Argument(help="A model file or a run folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting by name: network.width=32. Repeatable.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+MemoryOption = Annotated[
+    str | None, typer.Option(help="Most memory to take, such as 4GB; default half of what is free.")
+]
+TtaOption = Annotated[bool, typer.Option("--tta", help="Average over the flips and turns that suit these images.")]
+WithinOption = Annotated[Path | None, typer.Option(help="Folder of masks: score only inside them.")]
+RegionsOption = Annotated[
+    int | None,
+    typer.Option(help="Also score the connected regions of this class: V_rand, V_info, warping error."),
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the data, the run and the pictures.")] = Path(
+        "useg-demo"
+    ),
+    minutes: Annotated[float, typer.Option(help="Time to train.", min=0.1)] = 2.0,
+) -> None:
+    """Make a small data set, train, predict, score: proves the install."""
+    from useg.demo import run_demo
+
+    say(f"A data set of touching cells that useg draws itself, {minutes:g} minutes of training, and its scores.")
+    with training_watcher() as watcher:
+        result = run_demo(out, minutes=minutes, watch=watcher)
+    say("")
+    show_scores(result.evaluation.as_dict(), ["background", "cell"])
+    say(f"\nmodel     {result.run / 'model.safetensors'}")
+    say(f"data      {result.data}")
+    say(f"pictures  {result.pictures}  (image | truth | prediction | errors, one file a test image)")
+
+
+@app.command()
+def check(
+    data: DataArgument,
+    ignore: Annotated[int | None, typer.Option(help="Mask value of pixels that are not annotated.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what training would see, and every problem with its file and remedy."""
+    from dataclasses import asdict
+
+    from useg.data.check import check_pairs
+    from useg.data.dataset import find_layout, find_pairs
+
+    layout = find_layout(data)
+    pairs = find_pairs(layout.train) + (find_pairs(layout.val) if layout.val else [])
+    found = check_pairs(pairs, ignore=ignore)
+    if as_json:
+        print_json({"problems": [asdict(p) for p in found.problems], "summary": asdict(found.summary)})
+    else:
+        summary = found.summary
+        say(f"{summary.images} images with masks in {layout.train}")
+        for what, counts in (
+            ("size", summary.sizes),
+            ("channels", summary.channels),
+            ("type", summary.dtypes),
+        ):
+            say(f"  {what:9} {', '.join(f'{value} ({count})' for value, count in counts.items())}")
+        if found.legend is not None:
+            shares = zip(found.legend.names, found.legend.values, summary.class_shares, strict=True)
+            say("  classes   " + ", ".join(f"{n} (mask value {v}): {100 * s:.2f} %" for n, v, s in shares))
+        for problem in found.problems:
+            say(f"{problem.severity}: {problem.line}")
+        say(
+            "no problems"
+            if not found.problems
+            else f"{len(found.errors)} errors, {len(found.problems)} findings in all"
+        )
+    if found.errors:
+        raise typer.Exit(2)
+
+
+@app.command()
+def train(
+    data: Annotated[Path | None, typer.Argument(help="The data set; may be left out with --resume.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder, made if missing.")] = ...,  # type: ignore[assignment]
+    minutes: Annotated[float | None, typer.Option(help="Time budget, everything included [10].", min=0.05)] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in optimisation steps instead.", min=1)] = None,
+    recipe: Annotated[str, typer.Option(help="auto (planned from the data) or paper (the 2015 paper).")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    device: DeviceOption = "auto",
+    settings: SetOption = None,
+) -> None:
+    """Train a U-Net on a folder of annotated images."""
+    overrides = parse_settings(settings or [])
+    if recipe not in ("auto", "paper"):
+        raise SettingsError(f"--recipe {recipe}: use auto or paper")
+    since = seconds_since_start()
+    from useg.train import train as run_training
+
+    with training_watcher() as watcher:
+        result = run_training(
+            data,
+            out,
+            minutes=minutes,
+            steps=steps,
+            recipe=recipe,  # type: ignore[arg-type]
+            resume=resume,
+            device=device,
+            overrides=overrides,
+            watch=watcher,
+            spent=since,
+        )
+    show_result(result)
+    if not result.finished:
+        raise typer.Exit(130)
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the label images.")],
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Also write <stem>_probabilities.tif, float32, one plane a class."),
+    ] = False,
+    tiff: Annotated[bool, typer.Option("--tiff", help="Label images as TIFF instead of PNG.")] = False,
+    tta: TtaOption = False,
+    max_memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Segment images of any size. Repeating the command goes on where it was."""
+    from useg.predict import Predictor, PredictSettings
+    from useg.predict_files import FileResult, find_inputs, precision_used, predict_files
+
+    sources = find_inputs(inputs)
+    settings = PredictSettings(
+        device=device, precision=precision_used(out), max_memory=parse_bytes(max_memory), tta=tta
+    )
+    predictor = Predictor.load(model, settings)
+    with progress_bar("predicting", len(sources)) as advance:
+
+        def report(result: FileResult) -> None:
+            advance()
+            if result.error:
+                say(f"failed: {result.error}")
+            for warning in result.prediction.warnings if result.prediction else []:
+                say(f"warning: {result.source}: {warning}")
+
+        results = predict_files(
+            predictor,
+            model,
+            sources,
+            out,
+            probabilities=probabilities,
+            suffix=".tif" if tiff else ".png",
+            watch=report,
+        )
+    failed, skipped = sum(r.error is not None for r in results), sum(r.skipped for r in results)
+    done = len(results) - failed - skipped
+    seconds = sum(r.seconds for r in results)
+    say(f"{done} predicted in {seconds:.1f} s, {skipped} were there already, {failed} failed; results in {out}")
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    within: WithinOption = None,
+    regions: RegionsOption = None,
+    overlays: Annotated[Path | None, typer.Option(help="Folder for a picture of every image.")] = None,
+    tta: TtaOption = False,
+    max_memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Predict annotated images and score the result."""
+    from useg.evaluate import evaluate_folder
+    from useg.predict import Predictor, PredictSettings
+
+    settings = PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta)
+    predictor = Predictor.load(model, settings)
+    with progress_bar("evaluating", None) as advance:
+        evaluation = evaluate_folder(
+            predictor,
+            data,
+            within=within,
+            region_class=regions,
+            run=model if model.is_dir() else None,
+            overlays=overlays,
+            watch=lambda example, prediction: advance(),
+        )
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        show_scores(evaluation.as_dict(), [c.name for c in predictor.card.classes])
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label images, made by any tool.")],
+    masks: Annotated[Path, typer.Argument(help="Folder of masks with the same stems.")],
+    within: WithinOption = None,
+    regions: RegionsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score label images that any tool made."""
+    from useg.evaluate import score_folders
+
+    names, evaluation = score_folders(predictions, masks, within=within, region_class=regions)
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        show_scores(evaluation.as_dict(), names)
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A model file, a run folder, or an image.")]) -> None:
+    """Say what a model or an image is."""
+    from useg.images.files import is_image_file, read_header
+
+    if path.is_file() and is_image_file(path):
+        header = read_header(path)
+        spacing = f", pixel size {' x '.join(f'{s:g}' for s in header.spacing)}" if header.spacing else ""
+        size = " x ".join(map(str, header.size))
+        print_out(f"{path}: image of {size} pixels, channels: {header.channels}, {header.dtype}{spacing}")
+        return
+    from useg.unet.model import read_card
+
+    print_out(describe_model(path, read_card(path)))
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """`name=value` words to a dictionary; values as in TOML, bare words as text."""
+    import tomllib
+
+    found = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {pair}: write name=value, such as network.width=32")
+        try:
+            found[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.strip()] = text
+    return found
+
+
+def parse_bytes(text: str | None) -> int | None:
+    """ "4GB", "500 MB" or a number of bytes."""
+    if text is None:
+        return None
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number = text.strip().rstrip("BbKkMmGgTt ")
+    unit = text.strip()[len(number) :].strip().upper()
+    try:
+        count = int(float(number) * units[unit])
+    except (ValueError, KeyError, OverflowError) as error:
+        raise SettingsError(f"--max-memory {text}: write it as 4GB or 500MB") from error
+    if count <= 0:
+        raise SettingsError(f"--max-memory {text}: that is no memory; write it as 4GB or 500MB")
+    return count
+
+
+def seconds_since_start() -> float:
+    """How long this process has been running: imports are part of a user's minutes."""
+    import psutil
+
+    return max(0.0, time.time() - psutil.Process().create_time())
+
+
+def main() -> NoReturn:
+    """The `useg` command: errors of ours are one line and exit code 2."""
+    try:
+        app()
+    except UsegError as error:
+        say(f"useg: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("useg: stopped")
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,187 @@
+"""What people see in a terminal: tables, bars and lines on standard error, JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from useg.loop import Progress, TrainResult, Watcher
+    from useg.unet.model import ModelCard
+
+
+def describe_model(path: Path, card: ModelCard) -> str:
+    """A model's card for people."""
+    n, seen, scores = card.network, card.input, card.scores
+    size = "x".join([str(n.geometry.receptive_field)] * n.dims)
+    lines = [
+        f"{path}: U-Net by useg {card.version}",
+        f"  network      {n.dims}-D, width {n.width}, depth {n.depth}, {n.padding} padding, norm: {n.norm}; "
+        f"sees {size} pixels around each",
+        f"  input        channels: {n.in_channels}; trained on {seen.dtype}, gray values "
+        + ", ".join(f"{low:g}..{high:g}" for low, high in zip(seen.low, seen.high, strict=True)),
+        f"  classes      {', '.join(f'{k} {c.name}' for k, c in enumerate(card.classes))}",
+        f"  normalise    {card.normalise.kind}",
+        f"  trained on   {', '.join(f'{k}: {v}' for k, v in card.trained_on.items())}",
+    ]
+    if any(card.score_shift):
+        lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
+    if scores:
+        dice = ", ".join("-" if d is None else f"{d:.3f}" for d in scores["dice"])
+        lines.append(f"  validation   Dice of each class {dice}, on {scores['images']} held-out images")
+    return "\n".join(lines)
+
+
+def show_scores(scores: dict[str, Any], names: list[str]) -> None:
+    """A table of scores on standard error."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for title in ("Dice", "IoU", "Dice per image", "images with it", "false alarms"):
+        table.add_column(title, justify="right")
+    for k, name in enumerate(names):
+        with_it = scores["images"] - scores["unannotated_images"] - scores["empty_images"][k]
+        table.add_row(
+            name,
+            *(_figure(scores[key][k]) for key in ("dice", "iou", "image_dice")),
+            str(with_it),
+            f"{scores['false_alarms'][k]} of {scores['empty_images'][k]} without" if scores["empty_images"][k] else "-",
+        )
+    console().print(table)
+    say(f"pixel accuracy {scores['pixel_accuracy']:.4f} over {scores['images']} images, {scores['pixels']} pixels")
+    say("Dice and IoU pool all pixels; 'per image' is the mean over the images that hold the class.")
+    if regions := scores["regions"]:
+        best, known = regions["best"], regions["validation"]
+        say(
+            f"regions of class {regions['region_class']}, best threshold {best['threshold']:.2f}: {_region_words(best)}"
+        )
+        if known:
+            say(f"  at the threshold found on validation, {known['threshold']:.2f}: {_region_words(known)}")
+        say(f"  warping error {regions['warping_error']:.6f}")
+
+
+def _region_words(r: dict[str, Any]) -> str:
+    return f"V_rand {r['v_rand']:.4f}, V_info {r['v_info']:.4f}, Rand error {r['rand_error']:.4f}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def show_result(result: TrainResult) -> None:
+    """How a training ended, and what to do next."""
+    dice = f", validation Dice {result.validation:.4f}" if result.validation is not None else ", not validated yet"
+    ended = "finished" if result.finished else "stopped"
+    skipped = f" ({result.skipped} skipped: loss not finite, see metrics.jsonl)" if result.skipped else ""
+    say(f"{ended} after {result.steps} steps{skipped}{dice}: {result.model}")
+    if result.finished:
+        say(f"next: useg predict {result.run} IMAGES -o OUT")
+    else:
+        say(f"go on with: useg train -o {result.run} --resume")
+
+
+@contextmanager
+def training_watcher() -> Iterator[Watcher]:
+    """A progress bar on standard error, and Ctrl-C or SIGTERM as a wish to stop, twice as an order."""
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    from useg.loop import Watcher
+
+    asked: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        say("stopping after this step; the model is kept")
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[line]}"))
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    bar = Bar(*columns, console=console(), transient=False)
+    task = bar.add_task("training", total=1.0, line="")
+    shown = [0.0]
+
+    def on_progress(p: Progress) -> None:
+        line = progress_line(p)
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=p.fraction, line=line)
+        # Without a terminal there is no bar: a line every half minute instead.
+        if not console().is_terminal and (p.event != "step" or time.monotonic() - shown[0] > 30):
+            shown[0] = time.monotonic()
+            say(f"{100 * p.fraction:3.0f} %  {line}")
+
+    try:
+        yield Watcher(on_text=say, on_progress=on_progress, should_stop=lambda: bool(asked))
+    finally:
+        bar.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def progress_line(p: Progress) -> str:
+    """Loss, validation Dice, pace and time left."""
+    parts = [f"step {p.step}" + (f"/{p.steps}" if p.steps else "")]
+    if p.event == "skipped":
+        parts.append("skipped: loss not finite")
+    elif p.loss is not None:
+        parts.append(f"loss {p.loss:.3f}")
+    if p.dice is not None:
+        parts.append(f"val Dice {p.dice:.3f}")
+    parts.append(f"{p.images_per_second:.1f} images/s")
+    if p.seconds_left is not None:
+        parts.append(f"{int(p.seconds_left) // 60}:{int(p.seconds_left) % 60:02d} left")
+    return "  ".join(parts)
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None) -> Iterator[Any]:
+    """A bar over files; yields the function that moves it by one."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console(), transient=True, disable=not console().is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def console() -> Any:
+    """The terminal that people read: standard error."""
+    global _console
+    if _console is None:
+        from rich.console import Console
+
+        _console = Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console
+
+
+_console: Any = None
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    console().print(text, markup=False)
+
+
+def print_out(text: str) -> None:
+    """A line for standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one JSON document of `--json`."""
+    print_out(json.dumps(document, indent=2, default=str, allow_nan=False))

@@ -1,0 +1,384 @@
+"""The command line, called as a user calls it: exit codes, one line for what is wrong, one JSON document."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from useg import machine
+from useg.cli import main, parse_bytes, parse_settings
+from useg.errors import SettingsError
+from useg.images.files import write_labels, write_picture
+
+TINY = {
+    "network.width": 4,
+    "network.depth": 2,
+    "samples.crop": [64, 64],
+    "samples.batch": 2,
+    "machine.precision": "float32",
+    "machine.threads": 1,
+}
+SET = [word for name, value in TINY.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    def refused(self, *words: object) -> None:
+        """Exit code 2 and one line that holds `words`."""
+        assert self.code == 2, self
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("useg: ")
+        assert self.out == ""
+        for word in words:
+            assert str(word) in lines[0]
+
+
+Useg = Callable[..., Said]
+
+
+@pytest.fixture
+def useg(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Useg:
+    """Calls the command in this process."""
+    # Which precision is faster is a measurement, and may come out differently from one call to the next.
+    monkeypatch.setattr(machine, "probe_precision", lambda device: "float32")
+
+    def call(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["useg", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        code = end.value.code
+        return Said(code if isinstance(code, int) else 0, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright rectangles in noise: a few steps learn them."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(3)
+    for part, count in (("train", 6), ("test", 2)):
+        for index in range(count):
+            mask = np.zeros((64, 64), np.uint8)
+            top, left = rng.integers(4, 30, 2)
+            mask[top : top + 28, left : left + 24] = 1
+            image = (90 * mask + rng.integers(0, 99, mask.shape)).astype(np.uint8)
+            write_picture(folder / part / "images" / f"cells_{index:02d}.png", image)
+            write_labels(folder / part / "masks" / f"cells_{index:02d}.png", mask)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from useg.train import train
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    # Enough steps for labels of both classes.
+    train(data, folder, steps=40, overrides={**TINY, "optimiser.learning_rate": 0.02})
+    return folder
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A folder of three good pairs, to be spoiled."""
+    folder, rng = tmp_path / "pairs", np.random.default_rng(1)
+    for name in ("a", "b", "c"):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[10:30, 20:50] = 1
+        write_picture(folder / "images" / f"{name}.png", (60 * mask + rng.integers(0, 99, mask.shape)).astype(np.uint8))
+        write_labels(folder / "masks" / f"{name}.png", mask)
+    return folder
+
+
+def test_train_then_resume(useg: Useg, data: Path, tmp_path: Path) -> None:
+    said = useg("train", data, "-o", tmp_path / "run", "--steps", 2, "--device", "cpu", *SET)
+    assert said.code == 0, said.err
+    assert said.out == ""
+    assert "finished after 2 steps" in said.err
+    assert f"useg predict {tmp_path / 'run'}" in said.err
+    useg("train", data, "-o", tmp_path / "run", "--steps", 2).refused(tmp_path / "run", "--resume")
+    assert useg("train", "-o", tmp_path / "run", "--resume").code == 0
+
+
+# Bad input. Each case spoils the three good pairs in one way and names the file and words of the line.
+
+
+def no_folder(folder: Path) -> Path:
+    shutil.rmtree(folder)
+    return folder
+
+
+def no_mask(folder: Path) -> Path:
+    (folder / "masks/b.png").unlink()
+    return folder / "images/b.png"
+
+
+def no_image(folder: Path) -> Path:
+    (folder / "images/b.png").unlink()
+    return folder / "masks/b.png"
+
+
+def other_size(folder: Path) -> Path:
+    write_labels(folder / "masks/b.png", np.eye(60, dtype=np.uint8))
+    return folder / "masks/b.png"
+
+
+def unreadable(folder: Path) -> Path:
+    (folder / "images/b.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    return folder / "images/b.png"
+
+
+def cut_short(folder: Path) -> Path:
+    path = folder / "images/b.png"
+    path.write_bytes(path.read_bytes()[:-400])
+    return path
+
+
+def odd_value(folder: Path) -> Path:
+    mask = np.array(Image.open(folder / "masks/b.png"))
+    mask[5, 5] = 7
+    write_labels(folder / "masks/b.png", mask)
+    return folder / "masks/b.png"
+
+
+def one_image(folder: Path) -> Path:
+    for name in ("b", "c"):
+        (folder / f"images/{name}.png").unlink()
+        (folder / f"masks/{name}.png").unlink()
+    return folder / "images/a.png"
+
+
+def all_empty(folder: Path) -> Path:
+    for path in (folder / "masks").iterdir():
+        write_labels(path, np.zeros((64, 64), np.uint8))
+    return folder / "masks"
+
+
+def constant(folder: Path) -> Path:
+    write_picture(folder / "images/b.png", np.full((64, 64), 9, np.uint8))
+    return folder / "images/b.png"
+
+
+def other_channels(folder: Path) -> Path:
+    write_picture(folder / "images/b.png", np.random.default_rng(0).integers(0, 99, (64, 64, 3)).astype(np.uint8))
+    return folder / "images/b.png"
+
+
+def not_finite(folder: Path) -> Path:
+    (folder / "images/b.png").unlink()
+    image = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    image[3, 3] = np.nan
+    tifffile.imwrite(folder / "images/b.tif", image)
+    return folder / "images/b.tif"
+
+
+SPOILED = [
+    no_folder,
+    no_mask,
+    no_image,
+    other_size,
+    unreadable,
+    cut_short,
+    odd_value,
+    one_image,
+    all_empty,
+    constant,
+    other_channels,
+    not_finite,
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__)
+def test_bad_data_is_one_line_before_training(spoil: Callable[[Path], Path], useg: Useg, pairs: Path) -> None:
+    named = spoil(pairs)
+    run = pairs.parent / "run"
+    useg("train", pairs, "-o", run, "--steps", 1, "--device", "cpu", *SET).refused(named, "; ")
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("spoil", SPOILED[3:], ids=lambda spoil: spoil.__name__)
+def test_check_names_what_training_refuses(spoil: Callable[[Path], Path], useg: Useg, pairs: Path) -> None:
+    named = spoil(pairs)
+    said = useg("check", pairs)
+    assert said.code == 2
+    assert any(line.startswith(f"error: {named}") for line in said.err.splitlines()), said.err
+    said = useg("check", pairs, "--json")
+    assert said.code == 2
+    assert str(named) in [p["path"] for p in json.loads(said.out)["problems"] if p["severity"] == "error"]
+
+
+def test_good_data_have_no_errors(useg: Useg, pairs: Path) -> None:
+    said = useg("check", pairs, "--json")
+    assert said.code == 0
+    assert json.loads(said.out)["summary"]["images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--set", "network.wdth=3"], "network.wdth"),
+        (["--set", "network.width"], "network.width"),
+        (["--set", "network.width=wide"], "network.width"),
+        (["--set", "samples.crop=[65,65]"], "samples.crop"),
+        (["--set", "data.masks=other"], "data.masks"),
+        (["--recipe", "soup"], "soup"),
+        (["--device", "tpu"], "tpu"),
+        (["--steps", "3", "--minutes", "2"], "minutes"),
+    ],
+)
+def test_bad_options_of_train(words: list[str], named: str, useg: Useg, data: Path, tmp_path: Path) -> None:
+    said = useg("train", data, "-o", tmp_path / "run", *words)
+    assert said.code == 2
+    # Some are only known to be wrong once the data have been looked at, which is told line by line.
+    assert "Traceback" not in said.err
+    assert said.err.count("useg: ") == 1
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith("useg: ")
+    assert named in last
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("memory", ["lots", "0", "-4GB", "4XB", "1e999", "nan"])
+def test_bad_memory(memory: str, useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    words = ("predict", run, data / "test", "-o", tmp_path / "out", f"--max-memory={memory}")
+    useg(*words).refused("--max-memory")
+
+
+def test_bad_models_and_inputs(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    notes, cut = tmp_path / "notes.safetensors", tmp_path / "cut.safetensors"
+    notes.write_text("not a model")
+    cut.write_bytes((run / "model.safetensors").read_bytes()[:-9])
+    out = tmp_path / "out"
+    for model in (notes, cut, tmp_path / "none", tmp_path):
+        useg("predict", model, data / "test", "-o", out).refused(model)
+        useg("evaluate", model, data).refused(model)
+        useg("info", model).refused(model)
+    useg("predict", run, data / "test", "-o", out, "--device", "tpu").refused("tpu")
+    useg("predict", run, tmp_path / "no.png", "-o", out).refused(tmp_path / "no.png")
+    useg("predict", run, tmp_path / "none", "-o", out).refused(tmp_path / "none")
+    useg("evaluate", run, tmp_path / "none").refused(tmp_path / "none")
+    useg("score", tmp_path / "none", data / "test/masks").refused(tmp_path / "none")
+    useg("predict", run, data / "train", data / "test", "-o", out).refused("cells_00", "two folders")
+    assert not out.exists()
+
+
+def test_predict_a_folder(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = useg("predict", run, data / "test", "-o", out, "--probabilities")
+    assert (said.code, said.out) == (0, ""), said.err
+    assert "2 predicted" in said.err
+    for name in ("cells_00", "cells_01"):
+        with Image.open(out / f"{name}.png") as file:
+            assert file.mode == "P"
+            # Not black to the eye.
+            assert len(set(np.asarray(file.convert("RGB")).reshape(-1, 3).sum(1).tolist())) > 1
+            labels = np.array(file)
+        with tifffile.TiffFile(out / f"{name}_probabilities.tif") as tif:
+            assert tif.series[0].axes == "CYX"
+            assert tif.pages[0].compression != 1  # type: ignore[union-attr]
+            probabilities = tif.asarray()
+        assert probabilities.dtype == np.float32
+        assert probabilities.shape == (2, 64, 64)
+        assert np.allclose(probabilities.sum(0), 1, atol=1e-5)
+        assert (probabilities.argmax(0) == labels).all()
+    before = {f: f.read_bytes() for f in out.iterdir()}
+    said = useg("predict", run, data / "test", "-o", out, "--probabilities")
+    assert said.code == 0
+    assert "0 predicted" in said.err
+    assert "2 were there already" in said.err
+    assert {f: f.read_bytes() for f in out.iterdir()} == before
+    useg("predict", run, data / "test", "-o", out, "--tta").refused(out)
+
+
+def test_a_bad_file_does_not_stop_the_others(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(data / "test/images", inputs)
+    (inputs / "a_broken.png").write_bytes(b"no picture")
+    iio.imwrite(inputs / "b_colour.png", np.random.default_rng(0).integers(0, 99, (40, 50, 3)).astype(np.uint8))
+    said = useg("predict", run, inputs, "-o", out)
+    assert said.code == 2
+    assert "Traceback" not in said.err
+    failed = [line for line in said.err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2
+    assert str(inputs / "a_broken.png") in failed[0]
+    assert str(inputs / "b_colour.png") in failed[1]
+    assert "3 channels" in failed[1]
+    assert "2 predicted" in said.err
+    assert "2 failed" in said.err
+    assert sorted(f.name for f in out.glob("*.png")) == ["cells_00.png", "cells_01.png"]
+
+
+def without_regions(document: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in document.items() if k != "regions"}
+
+
+def test_score_of_predict_equals_evaluate(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    useg("predict", run, data / "test", "-o", out, "--probabilities")
+    evaluated = useg("evaluate", run, data, "--json", "--regions", 1)
+    scored = useg("score", out, data / "test/masks", "--json", "--regions", 1)
+    assert (evaluated.code, scored.code) == (0, 0), evaluated.err + scored.err
+    a, b = json.loads(evaluated.out), json.loads(scored.out)
+    assert without_regions(a) == without_regions(b)
+    assert a["regions"]["best"] == pytest.approx(b["regions"]["best"])
+    assert a["regions"]["warping_error"] == b["regions"]["warping_error"]
+    # Both classes were predicted, or the comparison says little.
+    assert all(sum(column) for column in zip(*a["confusion"], strict=True))
+
+
+def test_people_read_standard_error(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    said = useg("evaluate", run, data, "--overlays", tmp_path / "pictures")
+    assert (said.code, said.out) == (0, "")
+    assert "pixel accuracy" in said.err
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+    said = useg("info", run)
+    assert said.code == 0
+    assert "width 4, depth 2" in said.out
+    assert "64 x 64 pixels" in useg("info", data / "test/images/cells_00.png").out
+
+
+def test_within(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    inside = np.zeros((64, 64), np.uint8)
+    inside[:, :20] = 255
+    for name in ("cells_00", "cells_01"):
+        write_labels(tmp_path / "within" / f"{name}.png", inside)
+    said = useg("evaluate", run, data, "--within", tmp_path / "within", "--json")
+    assert json.loads(said.out)["pixels"] == 2 * 64 * 20
+    (tmp_path / "within/cells_01.png").unlink()
+    useg("evaluate", run, data, "--within", tmp_path / "within", "--json").refused(tmp_path / "within", "cells_01")
+
+
+def test_settings_are_read_as_toml() -> None:
+    assert parse_settings(["a.b=3", "c=[1, 2]", "d=word", "e=true", "f=1e-3"]) == {
+        "a.b": 3,
+        "c": [1, 2],
+        "d": "word",
+        "e": True,
+        "f": 1e-3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("4GB", 4 * 10**9), ("500 MB", 5 * 10**8), ("1.5kb", 1500), ("77", 77), (None, None)]
+)
+def test_bytes_are_read_with_their_unit(text: str | None, count: int | None) -> None:
+    assert parse_bytes(text) == count
+
+
+def test_bytes_without_meaning() -> None:
+    with pytest.raises(SettingsError, match="4 apples"):
+        parse_bytes("4 apples")
