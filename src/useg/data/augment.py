@@ -64,8 +64,9 @@ def warp_field(
     if settings.elastic_sd:
         grid = rng.normal(0, settings.elastic_sd, (2, settings.elastic_grid, settings.elastic_grid))
         rows = _cubic_basis(settings.elastic_grid, height)
-        columns = _cubic_basis(settings.elastic_grid, width)
-        dy, dx = (rows @ grid.astype(np.float32)) @ columns.T
+        columns = np.ascontiguousarray(_cubic_basis(settings.elastic_grid, width).T)
+        # Not BLAS: its threads would wait for a core whenever something else on this computer has it.
+        dy, dx = np.einsum("aik,kx->aix", np.einsum("yi,aik->ayk", rows, grid.astype(np.float32)), columns)
         y, x = y + dy, x + dx
     turn = _linear_map(rng, settings)
     return np.stack(
@@ -84,7 +85,7 @@ def resample_image(
     import torch
     from torch.nn.functional import grid_sample
 
-    field = _mirrored(field, image.shape[1:])
+    field = fold(field, image.shape[1:])
     # Only what the crop touches is turned into floats. Two pixels at least, for the scale of the coordinates.
     low = [min(int(c.min()), max(0, n - 2)) for c, n in zip(field, image.shape[1:], strict=True)]
     high = [max(int(c.max()) + 2, a + 2) for c, a in zip(field, low, strict=True)]
@@ -97,19 +98,21 @@ def resample_image(
 
 def resample_labels(labels: UInt8[np.ndarray, "y0 x0"], field: Float[np.ndarray, "2 y x"]) -> UInt8[np.ndarray, "y x"]:
     """The labels at the field's coordinates: nearest neighbour, mirrored beyond the border."""
-    y, x = (_mirrored(field, labels.shape) + np.float32(0.5)).astype(np.intp)
+    y, x = (fold(field, labels.shape) + np.float32(0.5)).astype(np.intp)
     # A coordinate just below a half may be rounded up beyond the last pixel.
     nearest: UInt8[np.ndarray, "y x"] = labels[np.minimum(y, labels.shape[0] - 1), np.minimum(x, labels.shape[1] - 1)]
     return nearest
 
 
-def _mirrored(field: Float[np.ndarray, "2 y x"], size: Sequence[int]) -> Float[np.ndarray, "2 y x"]:
+def fold(field: Float[np.ndarray, "2 y x"], size: Sequence[int]) -> Float[np.ndarray, "2 y x"]:
     """Coordinates inside the image that hold what a mirror at its border pixels would show at those of `field`."""
     inside = []
     for c, n in zip(field, size, strict=True):
-        if c.min() < 0 or c.max() > n - 1:
-            period = np.float32(max(1, 2 * (n - 1)))
-            c = np.minimum(np.abs(np.remainder(c + np.float32(n - 1), period) - np.float32(n - 1)), np.float32(n - 1))
+        last, low, high = np.float32(n - 1), c.min(), c.max()
+        if low < -last or high > 2 * last:  # more than one reflection: rare, and five times as slow
+            c = np.remainder(c + last, np.float32(max(1, 2 * (n - 1)))) - last
+        if low < 0 or high > last:
+            c = last - np.abs(last - np.abs(c))
         inside.append(c)
     return np.stack(inside)
 
@@ -131,7 +134,7 @@ def vary_gray_values(
     if settings.blur and blurred < 0.2:
         image = gaussian_filter(image, (0, settings.blur * blur, settings.blur * blur))
     if settings.noise:
-        image = image + np.float32(settings.noise * noise) * rng.standard_normal(image.shape, np.float32)
+        image += np.float32(settings.noise * noise) * rng.standard_normal(image.shape, np.float32)
     return image.astype(np.float32, copy=False)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from useg.data.augment import (
     AugmentSettings,
+    fold,
     resample_image,
     resample_labels,
     vary_gray_values,
@@ -97,6 +98,7 @@ class Sampler:
         """Sample `index` of `step`: normalised image, labels, and the name of the image it is from."""
         rng, which, field = self._draw(step, index)
         example = self.examples[which]
+        field = fold(field, example.labels.shape)  # once for both
         image = self._intensity[which].apply(resample_image(example.image, field))
         image = vary_gray_values(rng, image, self.augment)
         return image, resample_labels(example.labels, self._inner(field)), example.name
