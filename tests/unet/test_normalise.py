@@ -60,6 +60,30 @@ def test_values_beyond_the_percentiles_do_not_count_but_stay() -> None:
 
 @few
 @given(
+    seed=st.integers(0, 999), wedge=st.integers(1, 40), end=st.sampled_from([-2000, 9000]), dims=st.sampled_from([1, 3])
+)
+def test_padding_does_not_change_how_the_rest_looks(seed: int, wedge: int, end: int, dims: int) -> None:
+    image = noise(seed, (dims, 64, 64), "int16")
+    padded = image.copy()
+    padded[:, :, :wedge] = end
+    settings = NormaliseSettings()
+    alone, beside = measure(image[:, :, wedge:], settings), measure(padded, settings)
+    np.testing.assert_array_equal(alone.shift, beside.shift)
+    np.testing.assert_array_equal(alone.scale, beside.scale)
+
+
+def test_a_dark_background_and_a_single_channel_are_no_padding() -> None:
+    image = noise(0, (2, 64, 64)).clip(100)  # half of the pixels at the lowest value, and many just above it
+    for channels in (image, np.stack([image[0], noise(1, (64, 64))])):
+        settings = NormaliseSettings(clip=(0, 100))
+        np.testing.assert_allclose(measure(channels, settings).shift, channels.mean((1, 2)), rtol=1e-5)
+    image = noise(0, (2, 64, 64))
+    image[0, :20] = 1000  # something that one channel shows and the other does not
+    np.testing.assert_allclose(measure(image, WHOLE).shift, image.mean((1, 2)), rtol=1e-5)
+
+
+@few
+@given(
     value=st.one_of(st.integers(0, 255).map(np.uint8), st.floats(-1e3, 1e3, width=32).map(np.float32)),
     edge=st.integers(1, 40),
 )

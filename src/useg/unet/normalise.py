@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from pydantic import BaseModel, ConfigDict
 
 SAMPLE_EDGE = 1024
@@ -18,9 +18,9 @@ class NormaliseSettings(BaseModel):
     """How gray values become network input.
 
     Attributes:
-        kind: "image", each channel of each image to mean 0 and standard deviation 1 (its own exposure does not
-            matter); "fixed", by the `mean` and `std` of the training images (the unit means something, as in CT);
-            "none", as they are.
+        kind: "image", each channel of each image to mean 0 and standard deviation 1, padding left out (its own
+            exposure does not matter); "fixed", by the `mean` and `std` of the training images (the unit means
+            something, as in CT); "none", as they are.
         mean, std: one a channel, for "fixed".
         clip: percentiles of the image beyond which values do not count in its mean and standard deviation.
     """
@@ -31,6 +31,12 @@ class NormaliseSettings(BaseModel):
     mean: list[float] = []
     std: list[float] = []
     clip: tuple[float, float] = (0.1, 99.9)
+
+
+PADDING_SHARE = 0.005
+"""Fewer pixels than this share do not move a mean."""
+PADDING_SPIKE = 100
+"""How many times as many pixels have the value of the padding as have one within a hundredth of the range of it."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,39 @@ def measure(image: Shaped[np.ndarray, "c *size"], settings: NormaliseSettings) -
     if settings.kind == "fixed":
         return Intensity(np.array(settings.mean, np.float32), np.array(settings.std, np.float32))
     shift, scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
-    for channel, values in enumerate(subsample(image)):
-        finite = values[np.isfinite(values)].astype(np.float64)
-        if not finite.size:
+    small = subsample(image).reshape(channels, -1)
+    seen = ~_padding(small)
+    for channel, values in enumerate(small):
+        counted = values[seen & np.isfinite(values)].astype(np.float64)
+        if not counted.size:
             continue
-        low, high = np.percentile(finite, settings.clip)
-        clipped = finite.clip(low, high)
+        low, high = np.percentile(counted, settings.clip)
+        clipped = counted.clip(low, high)
         shift[channel] = clipped.mean()
         # Of equal numbers, numpy's deviation can be a rounding error instead of 0.
         scale[channel] = (clipped.std() if low < high else 0.0) or 1.0
     return Intensity(shift, scale)
+
+
+def _padding(values: Shaped[np.ndarray, "c n"]) -> Bool[np.ndarray, " n"]:
+    """Pixels that only fill the frame: white wedges of a registered scan, -2000 around a CT slice.
+
+    Padding is one value at an end of the range, in all channels, that many pixels share and hardly any comes near,
+    unlike a dark background or a bright sky. Its area differs from image to image, so it would change the look of all
+    else.
+    """
+    finite = np.isfinite(values).all(0)
+    found = np.zeros(finite.shape, bool)
+    if finite.any():
+        for ends in (values[:, finite].min(1), values[:, finite].max(1)):
+            near = np.ptp(values[:, finite], axis=1) / 100
+            away = np.abs(values.astype(np.float64) - ends[:, None])
+            filled = (away == 0).all(0)
+            count, close = np.count_nonzero(filled), np.count_nonzero((away <= near[:, None]).all(0))
+            if count > PADDING_SHARE * filled.size and count > PADDING_SPIKE * (close - count):
+                found |= filled
+    # What fills almost all of an image is no padding.
+    return found if np.count_nonzero(found) < 0.9 * found.size else np.zeros_like(found)
 
 
 def subsample(image: Shaped[np.ndarray, "c *size"]) -> Shaped[np.ndarray, "c *small"]:
