@@ -56,7 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each variant (1)")
     parser.add_argument("--regions", type=int, help="class whose connected regions are scored too: V_rand, V_info")
     parser.add_argument("--json", action="store_true", help="one JSON document, with every run")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()  # variants may follow options
 
 
 def run(args: argparse.Namespace, overrides: dict[str, Any], seed: int) -> dict[str, float]:
