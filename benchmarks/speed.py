@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py --widths 16 64
 
-For each width, a planned network (same padding, batch normalisation, depth 4) with random weights:
+For each width, a planned network (same padding, batch normalisation, depth 4, the deepest no wider than the level
+above it) with random weights:
 
 step      the bare optimisation step as useg takes it (channels-last, --precision), against float32, channels first
 loop      one step of `useg train`, everything included, against the bare optimisation step on a batch at hand
@@ -35,14 +36,16 @@ import useg
 from useg import machine
 from useg.demo import draw_data_set
 from useg.loop import Progress
+from useg.pace import bare_step
 from useg.plan import Settings, load_settings, override
 from useg.predict import WORKSPACE, PredictSettings, TorchRunner, _resident_bytes, bytes_per_pixel, largest_tile
 from useg.unet.geometry import plan_tiles
-from useg.unet.losses import LossSettings, segmentation_loss
+from useg.unet.losses import LossSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.normalise import NormaliseSettings, measure
-from useg.unet.optimise import make_optimiser
 
+PLANNED: dict[str, Any] = {"padding": "same", "norm": "batch", "dropout": 0.0, "depth": 4, "doublings": 3}
+"""What `useg train` plans, on single pixels."""
 BLOCK = 4
 """Steps measured before the other kind takes its turn."""
 AHEAD = 3
@@ -125,7 +128,7 @@ def parse() -> argparse.Namespace:
 
 def measure_step(width: int, rounds: int, precision: str, crop: int) -> dict[str, Any]:
     """The same network's optimisation step in useg's way and in plain float32, channels first, in turn."""
-    base = Settings().model_copy(update={"network": useg.UNetSettings(width=width, padding="same", norm="batch")})
+    base = Settings().model_copy(update={"network": useg.UNetSettings(width=width, **PLANNED)})
     base = base.model_copy(update={"loss": LossSettings(dice=1.0)})
     ours = override(base, {"samples.crop": [crop, crop], "samples.batch": 4, "machine.precision": precision})
     plain = override(ours, {"machine.precision": "float32"})
@@ -179,29 +182,6 @@ def measure_loop(width: int, rounds: int, precision: str, crop: int) -> dict[str
         "whole_seconds": median(whole_seconds[BLOCK:]),
         "steps": rounds * BLOCK,
     }
-
-
-def bare_step(s: Settings, layout: torch.memory_format = torch.channels_last) -> Any:
-    """A function that takes one optimisation step of these settings on a batch in memory, and returns its seconds."""
-    device = machine.find_device(s.machine.device)
-    network = useg.UNet.from_settings(s.network).to(device, memory_format=layout).train()
-    optimiser = make_optimiser(network, s.optimiser)
-    images = torch.randn(s.samples.batch, s.network.in_channels, *s.samples.crop, device=device)
-    images = images.to(memory_format=layout)
-    labels = torch.randint(s.network.classes, (s.samples.batch, *s.samples.crop), device=device)
-
-    def step() -> float:
-        begun = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
-            scores = network(images)
-        loss = segmentation_loss(scores, labels, s.loss)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        loss.item()
-        return time.perf_counter() - begun
-
-    return step
 
 
 def measure_prediction(width: int, size: int, max_memory: int, precision: str, repeats: int) -> dict[str, Any]:
@@ -326,7 +306,7 @@ def peak() -> int:
 
 def model(width: int, precision: str) -> tuple[ModelCard, TorchRunner]:
     """A planned network of this width with random weights."""
-    settings = useg.UNetSettings(width=width, padding="same", norm="batch", dropout=0.0)
+    settings = useg.UNetSettings(width=width, **PLANNED)
     card = ModelCard(
         version=useg.__version__,
         network=settings,

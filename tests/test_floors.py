@@ -14,7 +14,7 @@ FLOORS = [
     ["images", "unet", "pictures", "metrics"],
     ["data"],
     ["plan", "predict"],
-    ["predict_files", "evaluate", "checkpoint"],
+    ["predict_files", "evaluate", "checkpoint", "pace"],
     ["loop"],
     ["train"],
     ["demo"],

@@ -12,9 +12,10 @@ from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.samples import Sampler
 from useg.errors import SettingsError
-from useg.plan import Settings, load_settings, make_plan, override, save_settings
+from useg.plan import ENOUGH_STEPS, USABLE, WIDTHS, Settings, load_settings, make_plan, override, save_settings
 from useg.unet.settings import UNetSettings
 
+few = settings(max_examples=15, deadline=None)
 TWO = Legend(values=[0, 1], names=["background", "foreground"])
 THREE = Legend(values=[0, 1, 2], names=["background", "cell", "spot"])
 
@@ -70,6 +71,43 @@ def test_the_paper_is_planned_as_it_was() -> None:
     # w_c balances the classes: the product with their shares is the same for all.
     balanced = np.array(plan.loss.class_weights) * [0.6, 0.4]
     assert balanced[0] == pytest.approx(balanced[1], rel=0.05)
+
+
+@few
+@given(seconds=st.floats(1e-3, 10), minutes=st.floats(0.1, 600))
+def test_the_widest_network_that_still_takes_enough_steps(seconds: float, minutes: float) -> None:
+    """Whatever the machine's pace: all narrower ones would take enough steps, and the next wider one would not."""
+
+    def pace(asked: Settings) -> float:
+        return seconds * (asked.network.width / 16) ** 1.5
+
+    base = override(Settings(), {"budget.minutes": minutes})
+    chosen = make_plan(examples(), TWO, base, None, pace).settings.network.width
+    steps = {width: USABLE * 60 * minutes / (seconds * (width / 16) ** 1.5) for width in WIDTHS}
+    assert chosen in WIDTHS
+    assert chosen == 16 or steps[chosen] >= ENOUGH_STEPS
+    assert all(steps[width] < ENOUGH_STEPS for width in WIDTHS if width > chosen)
+
+
+def test_a_budget_of_steps_asks_no_clock() -> None:
+    def pace(asked: Settings) -> float:
+        raise AssertionError("steps are the same on every machine")
+
+    widths = [
+        make_plan(examples(), TWO, override(Settings(), {"budget.steps": steps}), None, pace).settings.network.width
+        for steps in (1, ENOUGH_STEPS, 2 * ENOUGH_STEPS, 10**6)
+    ]
+    assert widths == [16, 16, 32, 64]
+
+
+def test_the_users_width_and_the_papers_ask_no_clock() -> None:
+    def pace(asked: Settings) -> float:
+        raise AssertionError("the width is given")
+
+    base = override(Settings(), {"budget.minutes": 10})
+    assert make_plan(examples(), TWO, base, {"network.width": 20}, pace).settings.network.width == 20
+    paper = override(base, {"recipe": "paper"})
+    assert make_plan(examples(), TWO, paper, None, pace).settings.network.width == 64
 
 
 def test_without_rare_classes_scores_are_not_shifted() -> None:

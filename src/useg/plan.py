@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,12 @@ CROP = 256
 """Input pixels of a planned sample along an axis, where the images have as many; half as many more for patches."""
 BATCH = 2
 """Crops of full size in a step, more where images are smaller: few, because in a bounded time many steps teach more."""
+WIDTHS = (16, 24, 32, 48, 64)
+"""Widths that are planned, the narrowest first."""
+ENOUGH_STEPS = 2500
+"""A network is only made wider while this many steps fit into the budget: fewer steps of a wider one teach less."""
+USABLE = 0.8
+"""Share of a budget of minutes that is left for steps: reading, samples and validations take the rest."""
 FINE = 6.0
 """Structures thinner than this, in pixels, need a network that looks at single pixels."""
 
@@ -115,7 +121,11 @@ class Plan:
 
 
 def make_plan(
-    train: Sequence[Example], legend: Legend, base: Settings, overrides: Mapping[str, Any] | None = None
+    train: Sequence[Example],
+    legend: Legend,
+    base: Settings,
+    overrides: Mapping[str, Any] | None = None,
+    pace: Callable[[Settings], float] | None = None,
 ) -> Plan:
     """Choose all settings for the training images.
 
@@ -124,6 +134,7 @@ def make_plan(
         legend: the classes found in the masks.
         base: recipe, seed, data, budget and machine; its other sections are replaced by what is planned.
         overrides: dotted names and values that the user insists on, such as {"network.width": 32}.
+        pace: seconds that a training step takes with given settings; None plans the narrowest network.
 
     Raises:
         SettingsError: an override does not exist or has a value that it cannot have.
@@ -133,9 +144,34 @@ def make_plan(
     planned = _paper(train, legend, shares) if base.recipe == "paper" else _auto(train, legend, shares, symmetries)
     settings = override(base.model_copy(update=planned.settings), overrides or {})
     _check_fit(settings, train[0].image.shape[0], legend.classes)
+    reasons = planned.reasons
+    if base.recipe == "auto" and pace is not None and "network.width" not in (overrides or {}):
+        settings, reason = _widen(settings, pace)
+        reasons = [reasons[0], reason, *reasons[1:]]
     shift, reason = _score_shift(train, settings, shares)
-    reasons = [*planned.reasons, reason] if reason else planned.reasons
+    reasons = [*reasons, reason] if reason else reasons
     return Plan(settings.model_copy(update={"score_shift": shift}), reasons)
+
+
+def _widen(settings: Settings, pace: Callable[[Settings], float]) -> tuple[Settings, str]:
+    """The widest network that still takes enough steps within the budget."""
+    minutes, steps = settings.budget.minutes, settings.budget.steps
+    chosen, why = settings, ""
+    for width in WIDTHS:
+        wider = settings.model_copy(update={"network": settings.network.model_copy(update={"width": width})})
+        if steps is not None:
+            # Steps say nothing of time: a network of twice the width is worth twice as many.
+            enough, reason = steps >= ENOUGH_STEPS * width / WIDTHS[0], f"for a budget of {steps} steps"
+        else:
+            assert minutes is not None
+            seconds = pace(wider)
+            possible = USABLE * 60 * minutes / seconds
+            enough = possible >= ENOUGH_STEPS
+            reason = f"about {possible:.0f} steps of {seconds:.2f} s fit into {minutes:g} minutes on this machine"
+        if width > WIDTHS[0] and not enough:
+            break
+        chosen, why = wider, reason
+    return chosen, f"width: {chosen.network.width}, {why}; a wider network learns more per step, but takes fewer"
 
 
 @dataclass(frozen=True)
@@ -156,7 +192,8 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
         in_channels=channels,
         classes=legend.classes,
         depth=depth,
-        width=16,
+        width=WIDTHS[0],
+        doublings=3,
         padding="same",
         norm="batch",
         dropout=0.0,
@@ -180,8 +217,7 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
         elastic_grid=5,
     )
     reasons = [
-        f"network: width {network.width}, depth {depth}, same padding, batch normalisation; narrow, because in a "
-        "bounded time it sees more samples than a wide one",
+        f"network: depth {depth}, same padding, batch normalisation",
         f"resolution: the thinnest structures are {thinnest:.0f} pixels wide, so the network works on "
         + ("2x2 patches and sees four times as many samples" if patch > 1 else "single pixels"),
         f"samples: {samples.batch} crops of {crop}x{crop} pixels a step"

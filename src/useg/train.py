@@ -17,6 +17,7 @@ from useg.data.legend import Legend
 from useg.data.prepare import prepare
 from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.loop import Loop, TrainResult, Watcher
+from useg.pace import step_seconds
 from useg.plan import (
     MachineSettings,
     Settings,
@@ -95,9 +96,9 @@ def train(
             raise DataError(f"{data}: the images or masks have changed since {run} began; train into a new folder")
     else:
         update = {"fingerprint": fingerprint, "validation_names": [e.name for e in parts.validation]}
-        settings = settings.model_copy(update={"data": settings.data.model_copy(update=update)})
-        plan = make_plan(parts.train, legend, settings, overrides)
-        settings = plan.settings.model_copy(update={"machine": _probe(plan.settings.machine)})
+        found = {"data": settings.data.model_copy(update=update), "machine": _probe(settings.machine)}
+        plan = make_plan(parts.train, legend, settings.model_copy(update=found), overrides, step_seconds)
+        settings = plan.settings.model_copy(update={"machine": found["machine"]})  # not what was asked, what was found
         save_settings(settings_file, settings)
         for reason in plan.reasons:
             watch.on_text(reason)
@@ -106,7 +107,9 @@ def train(
 
 def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     """Settings that decide how the data are read, before there is anything to plan from."""
-    return override(settings, {k: v for k, v in overrides.items() if k.startswith("data.") or "." not in k})
+    return override(
+        settings, {k: v for k, v in overrides.items() if k.startswith(("data.", "machine.")) or "." not in k}
+    )
 
 
 def _describe(summary: Summary, legend: Legend) -> str:

@@ -183,6 +183,13 @@ def test_channels_double_with_each_level() -> None:
     assert network.head.out_channels == 5
 
 
+def test_channels_may_stop_doubling() -> None:
+    network = UNet(3, 5, depth=4, width=4, doublings=2, padding="same")
+    assert [block[0].out_channels for block in network.contracting] == [4, 8, 16, 16]
+    assert network.bottleneck[0].out_channels == 16
+    assert network(torch.zeros(1, 3, 16, 32)).shape == (1, 5, 16, 32)
+
+
 @pytest.mark.parametrize("wrong", [{"widht": 3}, {"depth": 9}, {"classes": 1}, {"padding": "full"}, {"dropout": 1.0}])
 def test_settings_that_cannot_be(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -18,6 +18,7 @@ class UNetSettings(BaseModel):
         dims: 2 for images, 3 for volumes.
         depth: number of 2x2 max poolings.
         width: channels after the first block; every level down has twice as many.
+        doublings: levels that have twice the channels of the one above, the deeper ones have no more; None: all.
         padding: "valid" loses a pixel at each convolution and needs mirrored surroundings; "same" pads with zeros.
         norm: "batch" puts batch normalisation between convolution and ReLU, "batch_after_relu" behind the ReLU.
         up_kernel: 2, the paper's 2x2 up-convolution; 3, 3x3 with stride 2, padding 1 and output padding 1.
@@ -34,6 +35,7 @@ class UNetSettings(BaseModel):
     dims: Literal[2, 3] = 2
     depth: int = Field(4, ge=0, le=8)
     width: int = Field(64, ge=1)
+    doublings: int | None = Field(None, ge=0)
     padding: Literal["valid", "same"] = "valid"
     norm: Literal["none", "batch", "batch_after_relu"] = "none"
     up_kernel: Literal[2, 3] = 2
@@ -54,7 +56,7 @@ class UNetSettings(BaseModel):
 
     def channels(self, level: int) -> int:
         """Channels at `level`: 0 is the finest, `depth` the bottleneck."""
-        return self.width * 2**level
+        return self.width * 2 ** (level if self.doublings is None else min(level, self.doublings))
 
 
 def article_settings(**changes: Any) -> UNetSettings:

@@ -1,0 +1,53 @@
+"""How long a training step takes on this machine: the plan asks before it chooses a width."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from useg import machine
+from useg.plan import Settings
+from useg.unet.losses import segmentation_loss
+from useg.unet.network import UNet
+from useg.unet.optimise import make_optimiser
+
+MEASURED = 3
+"""Steps that are timed."""
+
+
+def step_seconds(settings: Settings) -> float:
+    """Seconds of an optimisation step of these settings on this machine, samples not counted."""
+    machine.keep_freed_memory()
+    if settings.machine.threads:
+        torch.set_num_threads(settings.machine.threads)
+    with torch.random.fork_rng(devices=[]):
+        step = bare_step(settings)
+        step()  # what is set up once
+        return median(step() for _ in range(MEASURED))
+
+
+def bare_step(settings: Settings, layout: torch.memory_format = torch.channels_last) -> Callable[[], float]:
+    """A function that takes one optimisation step on a batch that is at hand, and returns its seconds."""
+    s, device = settings, machine.find_device(settings.machine.device)
+    network = UNet.from_settings(s.network).to(device, memory_format=layout).train()  # type: ignore[call-overload]
+    images = torch.randn(s.samples.batch, s.network.in_channels, *s.samples.crop, device=device)
+    images = images.to(memory_format=layout)
+    lost = 2 * s.network.geometry.margin
+    labels = torch.zeros(s.samples.batch, *(n - lost for n in s.samples.crop), dtype=torch.uint8, device=device)
+    optimiser = make_optimiser(network, s.optimiser)
+
+    def step() -> float:
+        begun = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
+            scores = network(images)
+        loss = segmentation_loss(scores, labels, s.loss)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        loss.item()  # waits for a GPU
+        return time.perf_counter() - begun
+
+    return step
