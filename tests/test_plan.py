@@ -48,6 +48,20 @@ def test_a_plan_fits_the_images(height: int, width: int, channels: int) -> None:
     assert Settings.model_validate(planned.model_dump()) == planned
 
 
+@pytest.mark.parametrize(("thick", "blocks", "patch"), [(2, 0, 1), (12, 0, 2), (2, 3, 2)])
+def test_thin_structures_need_single_pixels(thick: int, blocks: int, patch: int) -> None:
+    """Lines of class 1, every 40 pixels; the single thin class among thick `blocks` does not decide for all."""
+    labels = np.zeros((320, 320), np.uint8)
+    for start in range(0, 300, 40):
+        labels[start : start + thick] = 1
+    for block in range(blocks):
+        labels[20:38, 100 * block : 100 * block + 60] = 2 + block
+    train = [Example(f"{k}", labels[None] * np.uint8(9), labels) for k in range(3)]
+    names = [f"class {k}" for k in range(2 + blocks)]
+    plan = make_plan(train, Legend(values=list(range(2 + blocks)), names=names), Settings())
+    assert plan.settings.network.patch == patch
+
+
 def test_a_plan_says_why() -> None:
     plan = make_plan(examples(rare=True), THREE, Settings())
     assert len(plan.reasons) >= 4

@@ -37,8 +37,8 @@ ENOUGH_STEPS = 2500
 """A network is only made wider while this many steps fit into the budget: fewer steps of a wider one teach less."""
 USABLE = 0.8
 """Share of a budget of minutes that is left for steps: reading, samples and validations take the rest."""
-FINE = 6.0
-"""Structures thinner than this, in pixels, need a network that looks at single pixels."""
+FINE = 4.0
+"""Where the thinner half of the classes is thinner than this, in pixels, the network must look at single pixels."""
 
 
 class _Section(BaseModel):
@@ -184,8 +184,9 @@ class _Choice:
 
 def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries) -> _Choice:
     channels, smallest = train[0].image.shape[0], min(min(e.labels.shape) for e in train)
-    thinnest = float(np.nanmin(class_thickness(train, legend.classes)))
-    patch = 2 if thinnest >= FINE and smallest >= CROP else 1
+    # Of two classes the thinner one; of many, single thin ones are not worth a quarter of the samples of all others.
+    thickness = float(np.nanpercentile(class_thickness(train, legend.classes), 50, method="lower"))
+    patch = 2 if thickness >= FINE and smallest >= CROP else 1
     # The bottleneck should still see a few pixels of the smallest image.
     depth = int(np.clip(np.log2(max(smallest, 16) / 8), 1, 4))
     network = UNetSettings(
@@ -218,7 +219,8 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
     )
     reasons = [
         f"network: depth {depth}, same padding, batch normalisation",
-        f"resolution: the thinnest structures are {thinnest:.0f} pixels wide, so the network works on "
+        f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
+        f"{thickness:.0f} pixels thick, so the network works on "
         + ("2x2 patches and sees four times as many samples" if patch > 1 else "single pixels"),
         f"samples: {samples.batch} crops of {crop}x{crop} pixels a step"
         + (f"; half of them seek the rare {_names(legend, rare)}" if rare else ""),
