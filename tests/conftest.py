@@ -5,7 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# How long an example takes is the machine's affair, not a property.
+settings.register_profile("useg", deadline=None)
+settings.load_profile("useg")
 
 # Every annotation such as Float[Tensor, "n c y x"] becomes a check while the tests run.
 install_import_hook("useg", "beartype.beartype")

@@ -170,6 +170,16 @@ def test_weights_of_the_paper_are_taken_out_too() -> None:
         ({"network.classes": 5}, "network.classes"),
         ({"network.dims": 3}, "network.dims"),
         ({"loss.class_weights": [1.0, 2.0, 3.0]}, "loss.class_weights"),
+        ({"loss.class_weights": [1.0, -2.0]}, "loss.class_weights"),
+        ({"loss.class_weights": [0.0, 0.0]}, "loss.class_weights"),
+        ({"loss.cross_entropy": 0, "loss.dice": 0}, "loss.cross_entropy and loss.dice"),
+        ({"score_shift": [1.0]}, "score_shift"),
+        ({"normalise.kind": "fixed"}, "normalise.mean: 0 entries"),
+        ({"normalise.clip": [80, 20]}, "normalise.clip"),
+        ({"normalise.clip": [-5, 200]}, "normalise.clip"),
+        ({"samples.rare_classes": [7]}, "samples.rare_classes: there is no class 7"),
+        ({"samples.crop": [16, 16], "samples.batch": 1, "network.depth": 4}, "samples.crop"),
+        ({"machine.threads": 100_000}, "machine.threads"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
@@ -177,6 +187,11 @@ def test_settings_that_cannot_be_are_refused_in_one_line(changes: dict[str, Any]
         make_plan(examples(), TWO, Settings(), changes)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_users_shift_holds() -> None:
+    changes = {"score_shift": [0.0, 2.0, 1.0]}
+    assert make_plan(examples(rare=True), THREE, Settings(), changes).settings.score_shift == [0.0, 2.0, 1.0]
 
 
 def test_the_users_word_holds() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from useg.errors import OutputError, UsegError
 
 
 @contextmanager
@@ -13,16 +15,42 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; when the block ends well, it becomes `path`.
 
     When the block fails the temporary file is removed and what stood at `path` is untouched.
+
+    Raises:
+        OutputError: the disk is full, may not be written, or a file stands where a folder is needed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Made here, so that others may read it as far as this process lets them; some writers would make it 0600.
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except UsegError:
+        raise
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise OutputError(f"{path}: cannot be written ({what}); free the disk, or name another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def require_folder(path: Path) -> None:
+    """See that `path` can be a folder of results, before any work is done for it.
+
+    Raises:
+        OutputError: it, or a part of its path, is a file.
+    """
+    for part in (path, *path.parents):
+        if part.exists():
+            if not part.is_dir():
+                raise OutputError(f"{part}: is a file, and a folder is needed for the results; name another folder")
+            return
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,8 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from useg.atomic import replacing
 from useg.errors import TrainingError
+from useg.unet.model import save_tensors
 
 KEY = "useg-state"
 
@@ -51,15 +51,12 @@ def save_checkpoint(
     path: Path, state: RunState, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
     """Write everything that a resumed run needs."""
-    from safetensors.torch import save_file
-
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
     for index, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v for k, v in values.items() if isinstance(v, Tensor)}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={KEY: state.model_dump_json()})
+    save_tensors(path, tensors, {KEY: state.model_dump_json()})
 
 
 def load_checkpoint(path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> RunState:
@@ -96,6 +93,8 @@ def read_log(path: Path, steps: int) -> list[dict[str, Any]]:
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
+                break
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
                 break
             if record["step"] <= steps:
                 records.append(record)

@@ -35,6 +35,8 @@ from useg.unet.optimise import learning_rate, make_optimiser, update_average
 CHECKPOINT_SECONDS = 40.0
 """Between two checkpoints; the last one is never more than a minute old unless a single step takes so long."""
 MODEL = "model.safetensors"
+END_SECONDS = 1.0
+"""To write the last files and leave."""
 MOST_BAD_STEPS = 3
 """Steps in a row without a finite loss or gradient that end the run."""
 
@@ -182,12 +184,12 @@ class Loop:
             yield batch
 
     def _progress(self) -> float:
-        """Share of the budget that is spent; the last validation is counted as spent from the start."""
+        """Share of the budget that is spent; what comes behind the last step is counted as spent from the start."""
         budget = self.settings.budget
         if budget.steps is not None:
             return self.state.step / budget.steps
         assert budget.minutes is not None
-        usable = budget.minutes * 60 - 1.1 * self._validation_cost()
+        usable = budget.minutes * 60 - 1.1 * self._validation_cost() - self._step_seconds - END_SECONDS
         return max(self.state.progress, self.elapsed / max(1.0, usable))
 
     def _step(self, batch: Batch) -> None:
@@ -271,9 +273,10 @@ class Loop:
         state.validation_seconds = time.monotonic() - begun
         overlap = evaluation.overlap
         self._write({"step": state.step, "validation": overlap.as_dict()})
-        self._dice = overlap.foreground_dice
-        if state.best is None or overlap.mean_dice > state.best:
-            state.best, state.best_dice = overlap.mean_dice, overlap.foreground_dice
+        self._dice = _known(overlap.foreground_dice)
+        mean = _known(overlap.mean_dice)
+        if state.best is None or (mean is not None and mean > state.best):
+            state.best, state.best_dice = mean, self._dice
             scores = {"step": state.step, "images": len(self.parts.validation), **overlap.as_dict()}
             save_model(self.run / MODEL, self.card.model_copy(update={"scores": scores}), self.averaged.state_dict())
         self._tell("validated", None, 0.0)
@@ -321,6 +324,11 @@ class Loop:
         self.watch.on_progress(
             Progress(state.step, budget.steps, min(1.0, self._progress()), loss, self._dice, pace, left, event)
         )
+
+
+def _known(score: float) -> float | None:
+    """None where nothing was annotated to score against."""
+    return None if math.isnan(score) else score
 
 
 def _card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class MachineSettings(_Section):
 
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, le=1024)
 
 
 class Settings(_Section):
@@ -109,6 +110,9 @@ class Settings(_Section):
         if self.loss.class_weights and len(self.loss.class_weights) != self.network.classes:
             have = len(self.loss.class_weights)
             raise ValueError(f"loss.class_weights has {have} entries for {self.network.classes} classes")
+        if self.score_shift and len(self.score_shift) != self.network.classes:
+            have = len(self.score_shift)
+            raise ValueError(f"score_shift has {have} entries for {self.network.classes} classes")
         return self
 
 
@@ -148,6 +152,8 @@ def make_plan(
     if base.recipe == "auto" and pace is not None and "network.width" not in (overrides or {}):
         settings, reason = _widen(settings, pace)
         reasons = [reasons[0], reason, *reasons[1:]]
+    if "score_shift" in (overrides or {}):
+        return Plan(settings, reasons)
     shift, reason = _score_shift(train, settings, shares)
     reasons = [*reasons, reason] if reason else reasons
     return Plan(settings.model_copy(update={"score_shift": shift}), reasons)
@@ -295,14 +301,28 @@ def _check_fit(settings: Settings, channels: int, classes: int) -> None:
         "network.in_channels": n.in_channels != channels and f"{n.in_channels}, but the images have {channels}",
         "network.classes": n.classes != classes and f"{n.classes}, but the masks have {classes}",
     }
+    if settings.normalise.kind == "fixed":
+        for name in ("mean", "std"):
+            have = len(getattr(settings.normalise, name))
+            faults[f"normalise.{name}"] = (
+                have != channels and f"{have} entries, but the images have {channels} channels"
+            )
     for name, fault in faults.items():
         if fault:
             raise SettingsError(f"--set {name}: {fault}; leave it out")
+    if unknown := [k for k in settings.samples.rare_classes if not 0 <= k < classes]:
+        raise SettingsError(f"--set samples.rare_classes: there is no class {unknown[0]}; there are 0 to {classes - 1}")
     for size in settings.samples.crop:
         if not geometry.fits(size):
             raise SettingsError(
                 f"--set samples.crop: {size} pixels do not fit this network; {geometry.fit_up(size)} do"
             )
+    coarsest = settings.samples.batch * math.prod(max(1, size // geometry.stride) for size in settings.samples.crop)
+    if n.norm != "none" and coarsest < 2:
+        raise SettingsError(
+            "--set samples.crop: batch normalisation would see a single value at the bottleneck; "
+            "take larger crops, more of them a step, or a smaller network.depth"
+        )
 
 
 def save_settings(path: Path, settings: Settings) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from useg.labels import IGNORE
@@ -24,7 +26,15 @@ class LossSettings(BaseModel):
 
     cross_entropy: float = Field(1.0, ge=0)
     dice: float = Field(0.0, ge=0)
-    class_weights: list[float] = []
+    class_weights: list[Annotated[float, Field(ge=0)]] = []
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> LossSettings:
+        if not self.cross_entropy and not self.dice:
+            raise ValueError("loss.cross_entropy and loss.dice are both 0: nothing would be learned")
+        if self.class_weights and not any(self.class_weights):
+            raise ValueError("loss.class_weights are all 0: nothing would be learned")
+        return self
 
 
 def segmentation_loss(

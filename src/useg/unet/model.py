@@ -104,11 +104,24 @@ class ModelCard(BaseModel):
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, Tensor]) -> None:
     """Write a model file, whole or not at all."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    save_tensors(path, tensors, {KEY: card.model_dump_json()})
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={KEY: card.model_dump_json()})
+        try:
+            save_file(dict(tensors), temporary, metadata=metadata)
+        except SafetensorError as error:  # so a full disk is told
+            raise OSError(_first_line(error)) from error
 
 
 def find_model(path: Path) -> Path:
@@ -140,7 +153,9 @@ def read_card(path: Path) -> ModelCard:
         with safe_open(path, framework="numpy") as file:
             document = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a model file, or cut short ({_first_line(error)})") from error
+        raise ModelError(
+            f"{path}: not a model file, or cut short ({_first_line(error)}); give a run folder or a model.safetensors"
+        ) from error
     if document is None:
         raise ModelError(f"{path}: a safetensors file, but not a useg model; train one with `useg train`")
     try:

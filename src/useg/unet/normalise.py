@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 SAMPLE_EDGE = 1024
 """Statistics of an image come from a strided subsample of at most this many pixels an axis: the same numbers for an
@@ -31,6 +31,14 @@ class NormaliseSettings(BaseModel):
     mean: list[float] = []
     std: list[float] = []
     clip: tuple[float, float] = (0.1, 99.9)
+
+    @model_validator(mode="after")
+    def _possible(self) -> NormaliseSettings:
+        if not 0 <= self.clip[0] < self.clip[1] <= 100:
+            raise ValueError(f"normalise.clip is {self.clip}; give two percentiles, the lower one first, in 0..100")
+        if any(deviation <= 0 for deviation in self.std):
+            raise ValueError(f"normalise.std is {self.std}; deviations are above 0")
+        return self
 
 
 PADDING_SHARE = 0.005
