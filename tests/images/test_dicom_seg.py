@@ -72,6 +72,9 @@ def test_what_a_seg_cannot_be(tmp_path: Path) -> None:
     image = read(tmp_path / "in/1.dcm")
     with pytest.raises(ImageError, match="must refer to a DICOM image, and this image is none"):
         write_labels(tmp_path / "a.dcm", np.ones((6, 8), int), like=Image(image.array, "CYX"))
+    write_labels(tmp_path / "in/seg.dcm", np.ones((6, 8), int), like=image)
+    with pytest.raises(ImageError, match=r"in/seg\.dcm is a segmentation itself"):
+        write_labels(tmp_path / "a.dcm", np.ones((6, 8), int), like=read(tmp_path / "in/seg.dcm"))
     with pytest.raises(ImageError, match="256 segments are too many"):
         write_labels(tmp_path / "a.dcm", np.full((6, 8), 256), like=image)
     with pytest.raises(ImageError, match="cannot be written"):

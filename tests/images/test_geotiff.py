@@ -1,5 +1,6 @@
 """GeoTIFF: what is predicted lies where the image lies, as rasterio sees it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ def test_a_georeference_places_the_pixels_as_they_are_stored(tmp_path: Path) -> 
     image = read(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.array[0], array)
     assert image.place is not None
+
+
+def test_what_gdal_says_of_damage_is_not_heard(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / "a.tif", np.ones((1, 6, 7), np.uint8), UTM, rasterio.Affine(2, 0, 7e5, 0, -2, 3e6))
+    data = (tmp_path / "a.tif").read_bytes()
+    citation = b"WGS 84 / UTM zone 16N|"
+    assert citation in data
+    for place in range(data.index(citation) - 40, data.index(citation) + 40):
+        (tmp_path / "b.tif").write_bytes(data[:place] + b"\xff\xfe" + data[place + 2 :])
+        with suppress(ImageError):
+            read(tmp_path / "b.tif")
+    # PROJ itself, in C, says that it lacks a table when a unit is damaged; nothing but that.
+    said = [line for line in capfd.readouterr().err.splitlines() if "proj.db" not in line]
+    assert said == []
 
 
 def test_a_plain_tiff_stays_one(tmp_path: Path) -> None:

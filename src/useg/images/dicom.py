@@ -99,6 +99,8 @@ def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About
         )
     with decoding(source):
         slices = _headers(source)
+    if is_segmentation(slices[0]):
+        raise ImageError(f"{path}: {source} is a segmentation itself, which another cannot refer to; give its images")
     write_segmentation(path, labels, about, slices)
 
 

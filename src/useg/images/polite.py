@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def _said(error: Exception) -> str:
 
 
 class _Silence:
-    """Warnings off while any thread decodes.
+    """Warnings, and errors in the callbacks of GDAL, off while any thread decodes.
 
     `warnings.catch_warnings` swaps a list that all threads share, so nested use from two threads may restore
     the wrong one; here the first to enter switches off and the last to leave switches on.
@@ -80,6 +81,7 @@ class _Silence:
         self._lock = threading.Lock()
         self._inside = 0
         self._caught = warnings.catch_warnings()
+        self._hook = sys.unraisablehook
 
     def __enter__(self) -> None:
         with self._lock:
@@ -87,6 +89,7 @@ class _Silence:
                 self._caught = warnings.catch_warnings()
                 self._caught.__enter__()
                 warnings.simplefilter("ignore")
+                self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -94,6 +97,12 @@ class _Silence:
             self._inside -= 1
             if self._inside == 0:
                 self._caught.__exit__(None, None, None)
+                sys.unraisablehook = self._hook
+
+    def _unraisable(self, told: "sys.UnraisableHookArgs") -> None:
+        # rasterio fails to log what GDAL says of a damaged file when that is no UTF-8, and Python prints so.
+        if "rasterio" not in str(told.object):
+            self._hook(told)
 
 
 _silence = _Silence()

@@ -153,6 +153,11 @@ def _check(
         raise ImageError(
             f"{path}: its header says {stored} bytes of pixels, the file has {file_bytes}; it is incomplete"
         )
+    chunks = math.prod(page.chunked)
+    if page.compression != _UNCOMPRESSED and len(page.dataoffsets) < chunks:
+        raise ImageError(
+            f"{path}: its header says {chunks} strips or tiles, the file has {len(page.dataoffsets)}; it is incomplete"
+        )
     for one in series.pages:
         if one is None:
             raise ImageError(f"{path}: is one part of an image in several files, which is not read yet; save it in one")
