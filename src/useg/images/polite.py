@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from useg.atomic import replacing, replacing_folder
 from useg.errors import ImageError, MissingExtraError, UsegError
@@ -81,7 +82,7 @@ class _Silence:
         self._lock = threading.Lock()
         self._inside = 0
         self._caught = warnings.catch_warnings()
-        self._hook = sys.unraisablehook
+        self._hook, self._print = sys.unraisablehook, sys.excepthook
 
     def __enter__(self) -> None:
         with self._lock:
@@ -90,6 +91,7 @@ class _Silence:
                 self._caught.__enter__()
                 warnings.simplefilter("ignore")
                 self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+                self._print, sys.excepthook = sys.excepthook, self._uncaught
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -97,10 +99,15 @@ class _Silence:
             self._inside -= 1
             if self._inside == 0:
                 self._caught.__exit__(None, None, None)
-                sys.unraisablehook = self._hook
+                sys.unraisablehook, sys.excepthook = self._hook, self._print
+
+    # rasterio fails to log what GDAL says of a damaged file when that is no UTF-8; Python prints so through both hooks.
+    # Everything else is passed on, for another thread may fail in earnest meanwhile.
+    def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, UnicodeDecodeError):
+            self._print(kind, error, trace)
 
     def _unraisable(self, told: "sys.UnraisableHookArgs") -> None:
-        # rasterio fails to log what GDAL says of a damaged file when that is no UTF-8, and Python prints so.
         if "rasterio" not in str(told.object):
             self._hook(told)
 
