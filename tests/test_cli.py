@@ -16,7 +16,9 @@ from PIL import Image
 from useg import machine
 from useg.cli import main, parse_bytes, parse_settings
 from useg.errors import SettingsError
+from useg.images import Image as Labelled
 from useg.images.files import write_labels, write_picture
+from useg.images.image import InBody
 
 TINY = {
     "network.width": 4,
@@ -349,6 +351,20 @@ def test_people_read_standard_error(useg: Useg, run: Path, data: Path, tmp_path:
     assert said.code == 0
     assert "width 4, depth 2" in said.out
     assert "64 x 64 pixels" in useg("info", data / "test/images/cells_00.png").out
+
+
+def test_the_format_of_labels(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    for name in ("nii.gz", "NPY", ".tif"):
+        suffix = "." + name.lower().removeprefix(".")
+        said = useg("predict", run, data / "test", "-o", tmp_path / name, "--format", name)
+        assert said.code == 0 and "2 predicted" in said.err
+        assert sorted(f.name for f in (tmp_path / name).glob("cells*")) == [f"cells_0{k}{suffix}" for k in range(2)]
+    useg("predict", run, data / "test", "-o", tmp_path / "x", "--format", "jpg").refused("--format jpg", "nii.gz")
+    rows = ((0.5, 0.0, 0.0, 1.0), (0.0, 0.5, 0.0, 2.0), (0.0, 0.0, 1.0, 3.0), (0.0, 0.0, 0.0, 1.0))
+    image = Labelled(np.zeros((1, 64, 64)), "CYX", (0.5, 0.5), "mm", place=InBody(rows, "scanner"))
+    write_labels(tmp_path / "a.nii.gz", np.eye(64, dtype=int), like=image)
+    said = useg("info", tmp_path / "a.nii.gz").out
+    assert "64 x 64 pixels" in said and "pixel size 0.5 x 0.5 mm, first pixel at 1, 2, 3 mm (scanner)" in said
 
 
 def test_within(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:

@@ -6,16 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 import torch
 from PIL import Image as Pillow
 
+from images.dicoms import save as save_dicom
 from useg.errors import DataError, MissingError, OutputError
-from useg.images.files import is_image_file, read, read_mask
+from useg.images import Image, is_image_file, read, read_mask, write_labels
+from useg.images.image import InBody, InStore, OnMap
 from useg.predict import Predictor, PredictSettings
 from useg.predict_files import JOURNAL, FileResult, find_inputs, precision_used, predict_files
 from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
@@ -90,6 +94,51 @@ def test_labels_as_tiff(tmp_path: Path, model: Path, sources: list[Path]) -> Non
     (result,) = predict_files(predictor, model, sources[:1], tmp_path / "out", suffix=".tif")
     assert result.target.name == "a.tif"
     np.testing.assert_array_equal(read_mask(result.target), predictor.predict(read(sources[0])).labels)
+
+
+def test_labels_have_the_format_and_the_place_of_their_image(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    """Read, predict, write, read again: nothing that the file knew of its pixels' size and place is lost."""
+    gray = np.asarray(Pillow.open(sources[0]))
+    like = Image(gray[None], "CYX", (0.5, 0.25), "µm")
+    on_map = OnMap((0.5, 0.0, 7e5, 0.0, -0.5, 3e6), rasterio.CRS.from_epsg(32616).to_wkt())
+    in_body = InBody(((-0.5, 0.0, 0.0, 9.0), (0.0, 0.25, 0.0, 8.0), (0.0, 0.0, 2.0, 7.0), (0.0, 0.0, 0.0, 1.0)), "mni")
+    folder = tmp_path / "all"
+    write_labels(folder / "tiff.tiff", gray, like=like)
+    write_labels(folder / "geo.tif", gray, like=replace(like, place=on_map))
+    write_labels(folder / "nifti.nii.gz", gray, like=replace(like, unit="mm", place=in_body))
+    write_labels(folder / "zarr.ome.zarr", gray, like=replace(like, place=InStore((3.0, 4.0), "0.4")))
+    write_labels(folder / "numpy.npy", gray)
+    Pillow.fromarray(gray).save(folder / "jpeg.jpg")
+    save_dicom(folder / "dicom.dcm", gray)
+    predictor, out = Predictor.load(model, CPU), tmp_path / "out"
+    results = predict_files(predictor, model, find_inputs([folder]), out, probabilities=True)
+    assert [r.error for r in results] == [None] * 7
+    assert {r.target.name for r in results} == {
+        "tiff.tiff", "geo.tif", "nifti.nii.gz", "zarr.ome.zarr", "numpy.npy", "jpeg.png", "dicom.dcm",
+    }  # fmt: skip
+    for result in results:
+        image, labels = read(result.source), read(result.target)
+        expected = predictor.predict(image).labels
+        np.testing.assert_array_equal(read_mask(result.target), expected)
+        assert (labels.place, labels.spacing, labels.unit) == (image.place, image.spacing, image.unit)
+        assert labels.axes == image.axes
+    assert read(out / "geo_probabilities.tif").place == read(folder / "geo.tif").place
+    assert read(out / "nifti_probabilities.tif").spacing == (0.25, 0.5)
+
+
+def test_a_folder_of_slices_is_a_volume_for_a_model_of_volumes(tmp_path: Path) -> None:
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    for z in range(3):
+        save_dicom(folder / f"{z}.dcm", np.zeros((4, 5), np.uint8), position=(0, 0, z))
+    assert find_inputs([folder]) == sorted(folder.iterdir())
+    assert find_inputs([folder], volumes=True) == [folder]
+
+
+def test_a_volume_is_refused_by_a_model_of_images(tmp_path: Path, model: Path) -> None:
+    write_labels(tmp_path / "a.nii.gz", np.ones((3, 4, 5), int))
+    (result,) = predict_files(Predictor.load(model, CPU), model, [tmp_path / "a.nii.gz"], tmp_path / "out")
+    assert result.error is not None and "has 3 axes besides channels, but the model works on 2-D" in result.error
 
 
 def test_finished_files_are_skipped(tmp_path: Path, model: Path, sources: list[Path]) -> None:

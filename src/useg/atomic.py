@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +52,24 @@ def require_folder(path: Path) -> None:
             if not part.is_dir():
                 raise OutputError(f"{part}: is a file, and a folder is needed for the results; name another folder")
             return
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a format that is a folder: yield a name for the new folder, then put it in place.
+
+    A folder cannot be renamed over another, so the old one steps aside for a moment.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (path.with_name(f".{path.stem}.{os.getpid()}.{what}") for what in ("new", "old"))
+    try:
+        yield temporary
+        if path.exists():
+            path.replace(old)
+        temporary.replace(path)
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from useg.console import (
+    describe_image,
     describe_model,
     print_json,
     print_out,
@@ -154,7 +155,10 @@ def predict(
         bool,
         typer.Option("--probabilities", help="Also write <stem>_probabilities.tif, float32, one plane a class."),
     ] = False,
-    tiff: Annotated[bool, typer.Option("--tiff", help="Label images as TIFF instead of PNG.")] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(help="Of the label images: png, tif, npy, nii.gz, dcm or ome.zarr; default that of each image."),
+    ] = None,
     tta: TtaOption = False,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
@@ -162,8 +166,10 @@ def predict(
     """Segment images of any size. Repeating the command goes on where it was."""
     from useg.predict import Predictor, PredictSettings
     from useg.predict_files import FileResult, find_inputs, precision_used, predict_files
+    from useg.unet.model import read_card
 
-    sources = find_inputs(inputs)
+    suffix = parse_format(format)
+    sources = find_inputs(inputs, volumes=read_card(model).network.dims == 3)
     settings = PredictSettings(
         device=device, precision=precision_used(out), max_memory=parse_bytes(max_memory), tta=tta
     )
@@ -183,7 +189,7 @@ def predict(
             sources,
             out,
             probabilities=probabilities,
-            suffix=".tif" if tiff else ".png",
+            suffix=suffix,
             watch=report,
         )
     failed, skipped = sum(r.error is not None for r in results), sum(r.skipped for r in results)
@@ -247,15 +253,15 @@ def score(
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A model file, a run folder, or an image.")]) -> None:
+def info(
+    path: Annotated[Path, typer.Argument(help="A model file, a run folder, an image, or a folder of DICOM slices.")],
+) -> None:
     """Say what a model or an image is."""
-    from useg.images.files import is_image_file, read_header
+    from useg.images.files import is_image, is_image_file, read_header
 
-    if path.is_file() and is_image_file(path):
-        header = read_header(path)
-        spacing = f", pixel size {' x '.join(f'{s:g}' for s in header.spacing)}" if header.spacing else ""
-        size = " x ".join(map(str, header.size))
-        print_out(f"{path}: image of {size} pixels, channels: {header.channels}, {header.dtype}{spacing}")
+    # By its name too, so that a damaged image is told as one.
+    if is_image_file(path) or is_image(path):
+        print_out(describe_image(path, read_header(path)))
         return
     from useg.unet.model import read_card
 
@@ -276,6 +282,19 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             found[name.strip()] = text
     return found
+
+
+def parse_format(name: str | None) -> str | None:
+    """ "nii.gz" to the suffix ".nii.gz", if it is one that label images can have."""
+    from useg.images.files import LABEL_SUFFIXES
+
+    if name is None:
+        return None
+    suffix = "." + name.lower().removeprefix(".")
+    if suffix not in LABEL_SUFFIXES:
+        known = ", ".join(each.removeprefix(".") for each in LABEL_SUFFIXES)
+        raise SettingsError(f"--format {name}: label images are written as {known}")
+    return suffix
 
 
 def parse_bytes(text: str | None) -> int | None:

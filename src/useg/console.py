@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from useg.images.image import Header
     from useg.loop import Progress, TrainResult, Watcher
     from useg.unet.model import ModelCard
+
+
+def describe_image(path: Path, header: Header) -> str:
+    """What an image says of itself, for people."""
+    size = " x ".join(map(str, header.size))
+    line = f"{path}: image of {size} pixels, channels: {header.channels}, {header.dtype}"
+    if header.spacing:
+        line += f", pixel size {' x '.join(f'{s:g}' for s in header.spacing)} {header.unit or ''}".rstrip()
+    return f"{line}, {header.place.words}" if header.place else line
 
 
 def describe_model(path: Path, card: ModelCard) -> str:

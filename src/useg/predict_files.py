@@ -13,7 +13,7 @@ from typing import Any, Literal
 from useg.atomic import write_text
 from useg.data.dataset import stem_of
 from useg.errors import DataError, MissingError, OutputError, UsegError
-from useg.images.files import is_image_file, read, write_labels, write_probabilities
+from useg.images.files import is_image_file, is_series, label_suffix, read, write_labels, write_probabilities
 from useg.predict import Prediction, Predictor
 from useg.unet.model import find_model
 
@@ -43,17 +43,18 @@ class FileResult:
         return self.prediction is None and self.error is None
 
 
-def find_inputs(inputs: Iterable[Path]) -> list[Path]:
+def find_inputs(inputs: Iterable[Path], *, volumes: bool = False) -> list[Path]:
     """The image files that a list of files and folders means.
 
-    A folder means the images in it, or those in its `images/` when it has none of its own.
+    A folder means the images in it, or those in its `images/` when it has none of its own. With `volumes`, for a
+    model that works on them, a folder of DICOM slices is one image. An OME-Zarr folder is always one.
 
     Raises:
         MissingError: a file, folder or any image in it is missing. DataError: two inputs share a stem.
     """
     found: list[Path] = []
     for path in inputs:
-        if path.is_dir():
+        if path.is_dir() and not is_image_file(path) and not (volumes and is_series(path)):
             inside = _images_in(path) or _images_in(path / "images")
             if not inside:
                 raise MissingError(f"{path}: no images in this folder; give a folder of images, or files")
@@ -82,16 +83,17 @@ def predict_files(
     out: Path,
     *,
     probabilities: bool = False,
-    suffix: str = ".png",
+    suffix: str | None = None,
     watch: Callable[[FileResult], None] | None = None,
 ) -> list[FileResult]:
-    """Predict each source into `out`: `<stem>.png` (or .tif), and `<stem>_probabilities.tif` where asked for.
+    """Predict each source into `out`: labels under its stem, and `<stem>_probabilities.tif` where asked for.
 
-    Files that an earlier call with the same model and settings finished are skipped.
+    Labels have the format of the source, its pixel size and place; PNG where that format cannot hold labels. Files
+    that an earlier call with the same model and settings finished are skipped.
 
     Args:
         model: the model file, whose checksum is kept beside the results.
-        suffix: of the label images: ".png", with the classes' palette, or ".tif".
+        suffix: of all label images, one of `useg.images.files.LABEL_SUFFIXES`, instead of each source's.
         watch: called after each file.
 
     Raises:
@@ -100,7 +102,7 @@ def predict_files(
     _claim(out, model, predictor)
     results = []
     for source in sources:
-        target = out / f"{stem_of(source)}{suffix}"
+        target = out / f"{stem_of(source)}{suffix or label_suffix(source)}"
         extra = out / f"{stem_of(source)}_probabilities.tif" if probabilities else None
         result = _predict_file(predictor, source, target, extra)
         results.append(result)
@@ -117,9 +119,15 @@ def _predict_file(predictor: Predictor, source: Path, target: Path, extra: Path 
         image = read(source)
         prediction = predictor.predict(image)
         if extra is not None:
-            write_probabilities(extra, prediction.probabilities)
-        colours = [c.colour for c in predictor.card.classes]
-        write_labels(target, prediction.labels, colours=colours, spacing=image.spacing)
+            write_probabilities(extra, prediction.probabilities, like=image)
+        classes = predictor.card.classes
+        write_labels(
+            target,
+            prediction.labels,
+            colours=[c.colour for c in classes],
+            names=[c.name for c in classes],
+            like=image,
+        )
     except UsegError as error:
         return FileResult(source, target, None, str(error), time.monotonic() - begun)
     return FileResult(source, target, prediction, None, time.monotonic() - begun)

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image as Pillow
 
-from useg.errors import ImageError, MissingError, UsegError
+from useg.errors import ImageError, MissingError
 from useg.images import (
+    LABEL_SUFFIXES,
     SUFFIXES,
     Image,
+    is_image,
     is_image_file,
+    label_suffix,
     read,
     read_header,
     read_mask,
@@ -45,8 +48,11 @@ def test_first_bytes_count_not_the_suffix(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.nii.gz", b"\x1f\x8b123", "NIfTI"),
-        ("a", b"\0" * 128 + b"DICM", "DICOM"),
+        ("a.nii.gz", b"\x1f\x8b123", "damaged"),
+        ("a.dcm", b"hello", "damaged"),
+        ("a.h5", b"\x89HDF\r\n", "cannot read HDF5"),
+        ("a.npz", b"PK", r"save it as \.npy"),
+        ("a", b"\0" * 128 + b"DICM", "DICOM without pixels"),
         ("a.png", b"", "0 bytes"),
         ("a.png", b"hello", "starts with b'hello'"),
         ("a.png", b"\x89PNG\r\n\x1a\n", "damaged"),
@@ -67,9 +73,6 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read(tmp_path / "gone.png")
     with pytest.raises(ImageError, match="is a folder"):
         read_mask(tmp_path)
-    (tmp_path / "a.zarr").mkdir()
-    with pytest.raises(ImageError, match="OME-Zarr"):
-        read(tmp_path / "a.zarr")
 
 
 @in_tmp
@@ -127,7 +130,7 @@ def test_labels_that_a_file_cannot_hold(tmp_path: Path, name: str, labels: np.nd
 def test_probabilities_come_back(tmp_path: Path, scores: np.ndarray) -> None:
     file = tmp_path / "p.tif"
     spacing = (2.0, 0.5, 0.25)[-(scores.ndim - 1) :]
-    write_probabilities(file, scores, spacing=spacing, unit="µm")
+    write_probabilities(file, scores, like=Image(scores, "", spacing, "µm"))
     image = read(file)
     np.testing.assert_array_equal(image.array, scores)
     assert (image.spacing, image.unit, image.dtype) == (spacing, "µm", np.dtype(np.float32))
@@ -174,45 +177,17 @@ def test_the_room_is_light_to_import() -> None:
     assert done.stderr.strip() == ""
 
 
-@pytest.mark.real
-def test_odd_files_are_read_or_refused_in_one_line(real_data: Path) -> None:
-    files = [file for file in sorted((real_data / "odd-inputs").iterdir()) if file.suffix != ".md"]
-    assert len(files) == 41
-    refused = set()
-    for file in files:
-        for reader in (read, read_header, read_mask):
-            try:
-                found = reader(file)
-            except UsegError as error:
-                assert isinstance(error, ImageError) and str(file) in str(error) and "\n" not in str(error)
-                if reader is read:
-                    refused.add(file.name)
-            else:
-                if isinstance(found, Image):
-                    header = read_header(file)
-                    assert (header.channels, header.size, header.dtype) == (
-                        found.channels,
-                        found.size,
-                        found.dtype,
-                    )
-    assert refused == {
-        "SYNTHETIC_truncated_mask.png",
-        "dicom_examples_jpeg2k.dcm",
-        "dicom_liver_1frame.dcm",
-        "nifti_example4d.nii.gz",
-        "pillow_broken_data_stream.png",
-        "pillow_decompression_bomb.gif",
-        "pillow_truncated_jpeg.jpg",
-    }
-
-
-@pytest.mark.real
-def test_odd_masks_hold_their_numbers(real_data: Path) -> None:
-    odd = real_data / "odd-inputs"
-    assert np.unique(read_mask(odd / "chase_mask_1bit.png")).tolist() == [0, 1]
-    assert np.unique(read_mask(odd / "lesav_fov_mask_palette.gif")).tolist() == [0, 1]
-    assert np.unique(read_mask(odd / "drive_mask_1st_manual.gif")).tolist() == [0, 255]
-    assert np.unique(read_mask(odd / "epfl_membranes_mask_LA.png")).size > 2
-    assert {254, 255} <= set(np.unique(read_mask(odd / "oct_mask_wraparound_rgb.png")).tolist())
-    with pytest.raises(ImageError, match="colour-coded"):
-        read_mask(odd / "dubai_rgb_mask.png")
+def test_the_kind_of_label_image_for_each_kind_of_image(tmp_path: Path) -> None:
+    labels = np.eye(4, dtype=int)
+    for name, suffix in (
+        ("a.png", ".png"), ("a.tiff", ".tiff"), ("a.npy", ".npy"), ("a.nii", ".nii"), ("a.nii.gz", ".nii.gz"),
+        ("a.ome.zarr", ".ome.zarr"), ("b.zarr", ".zarr"),
+    ):  # fmt: skip
+        write_labels(tmp_path / name, labels)
+        assert label_suffix(tmp_path / name) == suffix in LABEL_SUFFIXES
+    write_picture(tmp_path / "a.jpg", np.zeros((4, 4), np.uint8))
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "a.tiff").rename(tmp_path / "tiff.png")
+    expected = {"a.jpg": ".png", "IM0001": ".dcm", "tiff.png": ".tif", "gone.tif": ".png", ".": ".dcm"}
+    assert {name: label_suffix(tmp_path / name) for name in expected} == expected
+    assert [is_image(tmp_path / name) for name in expected] == [True, True, True, False, True]

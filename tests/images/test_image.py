@@ -1,7 +1,5 @@
-"""The rules that all formats share: orientation, claims of a header, labels, silence."""
+"""The rules that all formats share: orientation, claims of a header, labels, axes."""
 
-import threading
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ from PIL import Image as Pillow
 
 from useg.errors import ImageError
 from useg.images import Header, Image, as_labels
-from useg.images.image import check_claim, decoding, oriented
+from useg.images.image import About, check_claim, label_colours, layout_of, oriented
 
 GIBI = Header(1, (32768, 32768), np.dtype(np.uint8), "CYX")
 
@@ -73,32 +71,18 @@ def test_no_labels(array: np.ndarray, said: str) -> None:
         as_labels(Image(array, "CYX", path=Path("mask.tif")))
 
 
-def test_whatever_a_decoder_raises_is_one_line(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ImageError, match=r"bad\.png: cannot be decoded \(one two\)") as caught,
-        decoding(tmp_path / "bad.png"),
-    ):
-        raise RuntimeError("one\n two")
-    assert "\n" not in str(caught.value)
+def test_layout_names_what_it_cannot_place() -> None:
+    path = Path("a.tif")
+    assert layout_of(path, "TCZYX", (1, 2, 3, 4, 5)) == ((0, 1, 2, 3, 4), (2, 3, 4, 5), "CZYX", True)
+    assert layout_of(path, "TYXS", (7, 4, 5, 3)) == ((3, 0, 1, 2), (3, 7, 4, 5), "CZYX", False)
+    for axes, shape, said in (("ZX", (2, 3), "has the axes 'ZX'"), ("TZYX", (2, 3, 4, 5), "2 along T, 3 along Z")):
+        with pytest.raises(ImageError, match=said):
+            layout_of(path, axes, shape)
 
 
-def test_warnings_are_silent_inside_and_back_outside_from_any_thread() -> None:
-    before = list(warnings.filters)
-    inside, leave = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with decoding(Path("a")):
-            inside.set()
-            leave.wait(10)
-            warnings.warn("unheard", stacklevel=1)
-
-    thread = threading.Thread(target=other)
-    with decoding(Path("b")):
-        thread.start()
-        inside.wait(10)
-        warnings.warn("unheard", stacklevel=1)
-    leave.set()
-    thread.join()
-    assert warnings.filters == before
-    with pytest.warns(UserWarning, match="heard"):
-        warnings.warn("heard", stacklevel=1)
+def test_what_labels_carry() -> None:
+    image = Image(np.zeros((1, 2, 3), np.uint8), "CYX", (2.0, 3.0), "nm")
+    assert About(like=image).spacing(2) == (2.0, 3.0) and About(like=image).spacing(3) is None
+    assert About().spacing(2) is None and (About().unit, About().place, About(like=image).unit) == (None, None, "nm")
+    colours = label_colours(About(colours=[(1, 2, 3)]))
+    assert len(set(colours)) == 256 and colours[:2] == [(1, 2, 3), (128, 0, 0)]

@@ -209,6 +209,20 @@ def test_a_size_that_the_file_cannot_hold(tmp_path: Path) -> None:
         read(file, max_bytes=1999)
 
 
+def test_more_strips_than_the_file_has(tmp_path: Path) -> None:
+    """No compression bounds what zstd may hold, so the count of strips must."""
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(file, numbers((40, 50), "u1"), compression="zstd", rowsperstrip=8, metadata=None)
+    with tifffile.TiffFile(file) as tiff:
+        tag, order = tiff.series[0].keyframe.tags["ImageLength"], tiff.byteorder
+    data = bytearray(file.read_bytes())
+    data[tag.valueoffset : tag.valueoffset + 4] = struct.pack(order + "I", 8_000_000)
+    assert tag.dtype == 4
+    file.write_bytes(data)
+    with pytest.raises(ImageError, match=r"1000000 strips or tiles, the file has 5; it is incomplete"):
+        read(file)
+
+
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"compression": "lzw"}, {"imagej": True}])
 def test_every_truncation_loads_or_is_an_image_error(tmp_path: Path, options: dict[str, Any]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", numbers((2, 6, 7)), **options)

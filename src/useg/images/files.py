@@ -1,21 +1,24 @@
 """Read and write image files. Which reader opens a file is decided by its first bytes, then by its suffix."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from useg.atomic import replacing
 from useg.errors import ImageError, MissingError
-from useg.images import raster, tiff
-from useg.images.image import MAX_BYTES, Header, Image, as_labels
+from useg.images import dicom, geotiff, nifti, npy, ome_zarr, raster, tiff
+from useg.images.image import MAX_BYTES, About, Header, Image, OnMap, as_labels
 
-_MAGIC_BYTES = 132
+_HEAD_BYTES = 352
+
+
+@runtime_checkable
+class _Opens(Protocol):
+    def __call__(self, path: Path, head: bytes) -> bool: ...
 
 
 @runtime_checkable
@@ -28,39 +31,63 @@ class _ReadHeader(Protocol):
     def __call__(self, path: Path) -> Header: ...
 
 
+@runtime_checkable
+class _WriteLabels(Protocol):
+    def __call__(self, path: Path, labels: np.ndarray, about: About) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Format:
-    """One row of the table of formats; a new format is a module with `read`, `read_header` and a row here."""
+    """One row of the table of formats; a new format is a module with these four functions and a row here."""
 
-    name: str
-    suffixes: tuple[str, ...]
-    starts: tuple[bytes, ...]
+    suffixes: tuple[str, ...]  # of the files that it reads
+    writes: tuple[str, ...]  # of the label images that it writes; the first is the usual one
+    opens: _Opens
     read: _Read
     read_header: _ReadHeader
+    write_labels: _WriteLabels
 
 
+# A GeoTIFF is a TIFF too, so the narrower row comes first.
 _FORMATS = (
     _Format(
-        "raster",
         (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
-        raster.STARTS,
+        (".png",),
+        raster.opens,
         raster.read,
         raster.read_header,
+        raster.write_labels,
     ),
-    _Format("TIFF", (".tif", ".tiff"), tiff.STARTS, tiff.read, tiff.read_header),
+    _Format(
+        (".tif", ".tiff"), (".tif", ".tiff"), geotiff.opens, geotiff.read, geotiff.read_header, geotiff.write_labels
+    ),
+    _Format((".tif", ".tiff"), (".tif", ".tiff"), tiff.opens, tiff.read, tiff.read_header, tiff.write_labels),
+    _Format((".npy",), (".npy",), npy.opens, npy.read, npy.read_header, npy.write_labels),
+    _Format((".nii.gz", ".nii"), (".nii.gz", ".nii"), nifti.opens, nifti.read, nifti.read_header, nifti.write_labels),
+    _Format((".dcm", ".dicom", ".ima"), (".dcm",), dicom.opens, dicom.read, dicom.read_header, dicom.write_labels),
+    _Format(
+        (".zarr",),
+        (".ome.zarr", ".zarr"),
+        ome_zarr.opens,
+        ome_zarr.read,
+        ome_zarr.read_header,
+        ome_zarr.write_labels,
+    ),
 )
 
-# What people will try, and what we can honestly say of it: (suffixes, bytes, where they stand, name).
+# What people will try, and what we can honestly say of it: (suffixes, first bytes, name, what to do).
 _NOT_YET = (
-    ((".nii", ".nii.gz"), b"", 0, "NIfTI"),
-    ((".dcm", ".dicom"), b"DICM", 128, "DICOM"),
-    ((".zarr",), b"", 0, "OME-Zarr"),
-    ((".h5", ".hdf5"), b"\x89HDF", 0, "HDF5"),
-    ((".npy", ".npz"), b"\x93NUMPY", 0, "NumPy"),
+    ((".h5", ".hdf5"), b"\x89HDF", "HDF5", "TIFF or OME-Zarr"),
+    ((".npz",), b"", "NumPy archives", ".npy"),
+    ((".hdr", ".img"), b"", "Analyze and two-file NIfTI", ".nii.gz"),
+    ((".nrrd", ".mha", ".mhd"), b"NRRD", "NRRD and MetaImage", ".nii.gz"),
 )
 
-SUFFIXES: tuple[str, ...] = tuple(suffix for each in _FORMATS for suffix in each.suffixes)
-"""Suffixes, lower case with the dot, of the files that `read` opens."""
+SUFFIXES: tuple[str, ...] = tuple(dict.fromkeys(suffix for each in _FORMATS for suffix in each.suffixes))
+"""Suffixes, lower case with the dot, of the files (and, for OME-Zarr, folders) that `read` opens."""
+
+LABEL_SUFFIXES: tuple[str, ...] = tuple(dict.fromkeys(suffix for each in _FORMATS for suffix in each.writes))
+"""Suffixes, lower case with the dot, of the label images that `write_labels` writes."""
 
 
 def is_image_file(path: str | os.PathLike[str]) -> bool:
@@ -69,11 +96,40 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
     return not name.startswith(".") and name.endswith(SUFFIXES)
 
 
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Whether a file, or folder, begins like an image that `read` opens, whatever its name."""
+    try:
+        _format(Path(path))
+    except (ImageError, MissingError):
+        return False
+    return True
+
+
+def is_series(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder of DICOM slices, which `read` takes as one volume."""
+    path = Path(path)
+    return path.is_dir() and not is_image_file(path) and dicom.opens(path, b"")
+
+
+def label_suffix(path: str | os.PathLike[str]) -> str:
+    """Suffix of label images of the kind of file that `path` is: its own where the kind can hold labels.
+
+    ".png" for JPEG and its like, and for what is no image that we read.
+    """
+    path = Path(path)
+    try:
+        writes = _format(path).writes
+    except (ImageError, MissingError):
+        return ".png"
+    return next((suffix for suffix in writes if path.name.lower().endswith(suffix)), writes[0])
+
+
 def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Image:
     """Read an image.
 
     Args:
-        path: the file; its first bytes count, so a PNG that is called `.tif` is read as the PNG that it is.
+        path: the file; its first bytes count, so a PNG that is called `.tif` is read as the PNG that it is. A
+            folder of DICOM slices is one volume; an OME-Zarr image is a folder too.
         max_bytes: largest decoded size allowed; checked on the header, before decoding.
 
     Returns:
@@ -81,6 +137,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Image:
 
     Raises:
         MissingError: there is no such file.
+        MissingExtraError: the library for this format is not installed.
         ImageError: the file is no image that we read, is damaged, or is too large.
     """
     path = Path(path)
@@ -88,10 +145,11 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Image:
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read what a file says of itself (channels, size, number type, pixel size), without decoding pixels.
+    """Read what a file says of itself (channels, size, number type, pixel size, place), without decoding pixels.
 
     Raises:
         MissingError: there is no such file.
+        MissingExtraError: the library for this format is not installed.
         ImageError: the file is no image that we read, or its header is damaged.
     """
     path = Path(path)
@@ -102,10 +160,11 @@ def read_mask(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> In
     """Read a mask: class or object numbers, `[Z] Y X`.
 
     A palette image gives its indices, a 1-bit image 0 and 1, gray with alpha and gray saved as RGB give
-    their gray value.
+    their gray value, a DICOM SEG the numbers of its segments.
 
     Raises:
         MissingError: there is no such file.
+        MissingExtraError: the library for this format is not installed.
         ImageError: as for `read`, or the file holds colours or fractions instead of numbers.
     """
     path = Path(path)
@@ -116,64 +175,60 @@ def write_labels(
     path: str | os.PathLike[str],
     labels: Integer[np.ndarray, "*space"],
     *,
-    colours: Sequence[tuple[int, int, int]] | None = None,
-    spacing: tuple[float, ...] | None = None,
-    unit: str | None = None,
+    colours: Sequence[tuple[int, int, int]] = (),
+    names: Sequence[str] = (),
+    like: Image | None = None,
 ) -> None:
-    """Write class or object numbers, losslessly compressed.
-
-    `.png` with labels up to 255 becomes a palette image: the numbers are the indices, and the eye sees
-    colours instead of black; up to 65535 it becomes 16-bit gray. `.tif` takes the smallest of 8, 16, 32 bits.
+    """Write class or object numbers, losslessly compressed, in the smallest of 8, 16 and 32 bits that holds them.
 
     Args:
-        path: where to; `.png`, `.tif` or `.tiff`. An existing file is replaced.
-        labels: numbers >= 0, `Y X`, or `Z Y X` for `.tif`.
-        colours: RGB 0..255 of label 0, 1, ...; labels beyond them get colours of a fixed map. PNG only.
-        spacing: pixel size of each axis of `labels`. TIFF only.
-        unit: unit of `spacing`, for example "µm". TIFF only.
+        path: where to; the suffix, one of `LABEL_SUFFIXES`, decides the format. An existing file is replaced.
+        labels: numbers >= 0, `Y X` or `Z Y X`.
+        colours: RGB 0..255 of label 0, 1, ...; PNG and GeoTIFF hold them as a palette, DICOM and OME-Zarr too.
+        names: names of label 0, 1, ...; DICOM holds them.
+        like: the image that the labels belong to; what it knows of pixel size and place is written where the
+            format can hold it. `.tif` becomes a GeoTIFF where `like` was one; `.dcm` needs a DICOM image here.
 
     Raises:
-        ImageError: the suffix cannot hold these labels, or the file cannot be written.
+        MissingExtraError: the library for this format is not installed.
+        ImageError: the format cannot hold these labels, or the file cannot be written.
     """
     path = Path(path)
     low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
     if labels.size == 0 or low < 0 or high >= 2**32:
         raise ImageError(f"{path}: cannot hold labels {low}..{high} of shape {labels.shape}; labels are 0..2^32-1")
+    if labels.ndim not in (2, 3):
+        raise ImageError(f"{path}: labels have the shape {labels.shape}; they are Y X or Z Y X")
     small = labels.astype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32)
-    if _suffix(path, ".png", ".tif", ".tiff") == ".png":
-        if labels.ndim != 2 or high >= 2**16:
-            raise ImageError(f"{path}: PNG cannot hold labels of shape {labels.shape} up to {high}; write .tif")
-        _write_png(path, small, _palette(colours or ()) if high < 2**8 else None)
-    else:
-        if labels.ndim not in (2, 3):
-            raise ImageError(f"{path}: labels have the shape {labels.shape}; they are Y X or Z Y X")
-        _write_tiff(path, small, "ZYX"[-labels.ndim :], spacing, unit, predictor=2)
+    suffix = _suffix(path, *LABEL_SUFFIXES)
+    about = About(colours, names, like)
+    rows = [each for each in _FORMATS if suffix in each.writes]
+    # Of the two that write .tif, GeoTIFF is for images that lie on a map.
+    row = rows[0] if isinstance(about.place, OnMap) else rows[-1]
+    row.write_labels(path, small, about)
 
 
 def write_probabilities(
-    path: str | os.PathLike[str],
-    probabilities: Float[np.ndarray, "c *space"],
-    *,
-    spacing: tuple[float, ...] | None = None,
-    unit: str | None = None,
+    path: str | os.PathLike[str], probabilities: Float[np.ndarray, "c *space"], *, like: Image | None = None
 ) -> None:
-    """Write scores of classes as a deflated float32 TIFF (BigTIFF beyond 2 GB).
+    """Write scores of classes as a deflated float32 TIFF (BigTIFF beyond 2 GB), a GeoTIFF where `like` was one.
 
     Args:
         path: where to; `.tif` or `.tiff`. An existing file is replaced.
         probabilities: `C Y X` or `C Z Y X`, 0..1.
-        spacing: pixel size of each spatial axis.
-        unit: unit of `spacing`, for example "µm".
+        like: the image that they belong to; its pixel size and georeference are written.
 
     Raises:
+        MissingExtraError: the library for this format is not installed.
         ImageError: the suffix is not `.tif` or `.tiff`, the shape is another, or the file cannot be written.
     """
     path = Path(path)
     _suffix(path, ".tif", ".tiff")
     if probabilities.ndim not in (3, 4) or probabilities.size == 0:
         raise ImageError(f"{path}: probabilities have the shape {probabilities.shape}; they are C Y X or C Z Y X")
-    axes = "CYX" if probabilities.ndim == 3 else "CZYX"
-    _write_tiff(path, probabilities.astype(np.float32, copy=False), axes, spacing, unit, predictor=3)
+    about = About(like=like)
+    write = geotiff.write_probabilities if isinstance(about.place, OnMap) else tiff.write_probabilities
+    write(path, probabilities.astype(np.float32, copy=False), about)
 
 
 def write_picture(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "y x 3"] | UInt8[np.ndarray, "y x"]) -> None:
@@ -182,99 +237,41 @@ def write_picture(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "y x 
     Raises:
         ImageError: another suffix, an empty picture, or the file cannot be written.
     """
-    from PIL import Image as Pillow
-
     path = Path(path)
-    suffix = _suffix(path, ".png", ".jpg", ".jpeg")
+    _suffix(path, ".png", ".jpg", ".jpeg")
     if picture.size == 0:
         raise ImageError(f"{path}: a picture of shape {picture.shape} has no pixels")
-    with _replacing(path) as temporary:
-        Pillow.fromarray(picture).save(temporary, "PNG" if suffix == ".png" else "JPEG", quality=92)
+    raster.write_picture(path, picture)
 
 
 def _format(path: Path) -> _Format:
+    head = b""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_MAGIC_BYTES)
+        if not path.is_dir():
+            with path.open("rb") as stream:
+                head = stream.read(_HEAD_BYTES)
     except FileNotFoundError:
         raise MissingError(f"{path}: there is no such file; check the path") from None
-    except IsADirectoryError:
-        head = b"folder"
     except OSError as error:
         raise ImageError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from None
-    if not head:
+    if not head and not path.is_dir():
         raise ImageError(f"{path}: is empty (0 bytes); copy or export it again")
     for each in _FORMATS:
-        if head.startswith(each.starts):
+        if each.opens(path, head):
             return each
-    for suffixes, magic, place, name in _NOT_YET:
-        if (magic and head[place:].startswith(magic)) or path.name.lower().endswith(suffixes):
-            raise ImageError(f"{path}: cannot read {name} files yet; save it as TIFF or PNG")
     if path.is_dir():
-        raise ImageError(f"{path}: is a folder; give an image file")
+        raise ImageError(f"{path}: is a folder without an OME-Zarr image or DICOM slices; give an image file")
+    name = path.name.lower()
+    for suffixes, magic, kind, remedy in _NOT_YET:
+        if (magic and head.startswith(magic)) or name.endswith(suffixes):
+            raise ImageError(f"{path}: cannot read {kind} files; save it as {remedy}")
     known = " ".join(SUFFIXES)
     raise ImageError(f"{path}: is no image that we read (starts with {head[:8]!r}); save it as one of {known}")
 
 
 def _suffix(path: Path, *allowed: str) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in allowed:
-        raise ImageError(f"{path}: cannot write the suffix {suffix!r} here; use {' or '.join(allowed)}")
-    return suffix
-
-
-def _write_png(path: Path, labels: np.ndarray, palette: list[int] | None) -> None:
-    from PIL import Image as Pillow
-
-    picture = Pillow.fromarray(labels)
-    if palette is not None:
-        picture.putpalette(palette)
-    with _replacing(path) as temporary:
-        picture.save(temporary, "PNG")
-
-
-def _write_tiff(
-    path: Path,
-    array: np.ndarray,
-    axes: str,
-    spacing: tuple[float, ...] | None,
-    unit: str | None,
-    *,
-    predictor: int,
-) -> None:
-    import tifffile
-
-    described: dict[str, Any] = {"axes": axes}
-    if spacing is not None:
-        described |= {"spacing": [float(size) for size in spacing], "unit": unit}
-    with _replacing(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            array,
-            photometric="minisblack",
-            compression="zlib",
-            predictor=predictor,
-            metadata=described,
-            bigtiff=array.nbytes > 2 * 10**9,
-        )
-
-
-def _palette(colours: Sequence[tuple[int, int, int]]) -> list[int]:
-    """256 colours: the given ones, then those of the Pascal VOC colour map (bits dealt out to R, G, B)."""
-    table = [list(colour) for colour in colours[:256]]
-    for label in range(len(table), 256):
-        channels = [0, 0, 0]
-        for bit in range(8):
-            channels[bit % 3] |= ((label >> bit) & 1) << (7 - bit // 3)
-        table.append(channels)
-    return [channel for colour in table for channel in colour]
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """`useg.atomic.replacing`, with a full disk or a folder without permission told as an ImageError."""
-    try:
-        with replacing(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror or error}); check the disk") from error
+    name = path.name.lower()
+    found = next((suffix for suffix in sorted(allowed, key=len, reverse=True) if name.endswith(suffix)), None)
+    if found is None:
+        raise ImageError(f"{path}: cannot write the suffix {path.suffix!r} here; use {' or '.join(allowed)}")
+    return found

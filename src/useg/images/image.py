@@ -1,27 +1,82 @@
-"""What every format hands over: `Image`, its `Header`, and the rules that keep a decoder polite.
+"""What every format hands over, `Image` and its `Header`, and what every format checks of them.
 
 A file decides its own number type; nothing is scaled on the way in. Only the layout is fixed: channels first,
 then the spatial axes, `C Y X` or `C Z Y X`.
 """
 
 import math
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer, Num, Shaped
 
-from useg.errors import ImageError, UsegError
+from useg.errors import ImageError
 
 MAX_BYTES = 2**31
 """Largest decoded image, in bytes, that is read into memory unless the caller allows more."""
 
 MAX_PIXELS_PER_BYTE = 10_000
 """More pixels a file byte than deflate (1032:1, eight 1-bit pixels a byte), LZW or JPEG can reach."""
+
+
+@dataclass(frozen=True)
+class OnMap:
+    """Where an image lies on the Earth (GeoTIFF).
+
+    Attributes:
+        transform: a, b, c, d, e, f of `east = a*x + b*y + c`, `north = d*x + e*y + f`, x and y in pixels from the
+            upper left corner of the first pixel.
+        crs: the coordinate reference system, as WKT; empty where the file names none.
+    """
+
+    transform: tuple[float, ...]
+    crs: str
+
+    @property
+    def words(self) -> str:
+        """Where it is, for people."""
+        named = re.match(r'\w+\["([^"]+)"', self.crs)
+        east, north = self.transform[2], self.transform[5]
+        return f"upper left corner at {east:.10g}, {north:.10g} of {named[1] if named else 'an unnamed system'}"
+
+
+@dataclass(frozen=True)
+class InBody:
+    """Where an image lies in a patient (NIfTI, DICOM).
+
+    Attributes:
+        affine: four rows; takes (x, y, z, 1) in pixels of the array, from the centre of the first, to millimetres
+            towards right, anterior, superior. z is 0 for a `C Y X` image.
+        frame: what these coordinates belong to, in NIfTI's words: "scanner", "aligned", "talairach", "mni", "unknown".
+    """
+
+    affine: tuple[tuple[float, ...], ...]
+    frame: str
+
+    @property
+    def words(self) -> str:
+        """Where it is, for people."""
+        return f"first pixel at {', '.join(f'{row[3]:g}' for row in self.affine[:3])} mm ({self.frame})"
+
+
+@dataclass(frozen=True)
+class InStore:
+    """Where an image lies in an OME-Zarr store: `translation` of each spatial axis in `unit`, OME-Zarr `version`."""
+
+    translation: tuple[float, ...]
+    version: str
+
+    @property
+    def words(self) -> str:
+        """Where it is, for people."""
+        return f"OME-Zarr {self.version}, first pixel at {', '.join(f'{n:g}' for n in self.translation)}"
+
+
+Place = OnMap | InBody | InStore
 
 
 @dataclass(frozen=True)
@@ -35,6 +90,7 @@ class Header:
         axes: "CYX" or "CZYX".
         spacing: pixel size of each spatial axis in `unit`, or None where the file does not say.
         unit: unit of `spacing`, for example "µm", or None.
+        place: where the image lies, in the terms of its format, or None.
     """
 
     channels: int
@@ -43,6 +99,7 @@ class Header:
     axes: str
     spacing: tuple[float, ...] | None = None
     unit: str | None = None
+    place: Place | None = None
 
     @property
     def nbytes(self) -> int:
@@ -60,6 +117,7 @@ class Image:
         spacing: pixel size of each spatial axis in `unit`, or None where the file does not say.
         unit: unit of `spacing`, for example "µm", or None.
         path: the file it came from, or None.
+        place: where the image lies, in the terms of its format, or None.
     """
 
     array: Num[np.ndarray, "c *space"]
@@ -67,6 +125,7 @@ class Image:
     spacing: tuple[float, ...] | None = None
     unit: str | None = None
     path: Path | None = None
+    place: Place | None = None
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -82,6 +141,78 @@ class Image:
     def size(self) -> tuple[int, ...]:
         """Spatial sizes in pixels, `(y, x)` or `(z, y, x)`."""
         return tuple(int(n) for n in self.array.shape[1:])
+
+
+@dataclass(frozen=True)
+class About:
+    """What a label image may carry besides its numbers; each format takes what it can hold.
+
+    Attributes:
+        colours: RGB 0..255 of label 0, 1, ...
+        names: names of label 0, 1, ...
+        like: the image that the labels belong to; its pixel size and place become theirs.
+    """
+
+    colours: Sequence[tuple[int, int, int]] = ()
+    names: Sequence[str] = ()
+    like: Image | None = None
+
+    def spacing(self, dims: int) -> tuple[float, ...] | None:
+        """Pixel size of the image where it has `dims` spatial axes."""
+        spacing = self.like.spacing if self.like else None
+        return spacing if spacing and len(spacing) == dims else None
+
+    @property
+    def unit(self) -> str | None:
+        """Unit of the pixel size."""
+        return self.like.unit if self.like else None
+
+    @property
+    def place(self) -> Place | None:
+        """Where the image lies."""
+        return self.like.place if self.like else None
+
+
+def label_colours(about: About) -> list[tuple[int, int, int]]:
+    """256 colours: the given ones, then those of the Pascal VOC colour map (bits dealt out to R, G, B)."""
+    table = [(int(red), int(green), int(blue)) for red, green, blue in about.colours[:256]]
+    for label in range(len(table), 256):
+        channels = [0, 0, 0]
+        for bit in range(8):
+            channels[bit % 3] |= ((label >> bit) & 1) << (7 - bit // 3)
+        table.append((channels[0], channels[1], channels[2]))
+    return table
+
+
+class Layout(NamedTuple):
+    """How the axes of a file become C[Z]YX: transpose to `order`, then reshape to `shape`."""
+
+    order: tuple[int, ...]
+    shape: tuple[int, ...]
+    axes: str
+    real_depth: bool  # the Z axis is depth, not time or plain pages
+
+
+def layout_of(path: Path, axes: str, shape: Sequence[int]) -> Layout:
+    """Sort axes such as "TZCYXS" into C[Z]YX: samples and channels become C, the one long axis besides is Z.
+
+    Raises:
+        ImageError: X or Y is missing or twice there, or more than one axis besides is longer than 1.
+    """
+    where = dict(zip(axes, range(len(axes)), strict=False))
+    if "X" not in where or "Y" not in where or len(where) != len(axes):
+        raise ImageError(f"{path}: has the axes {axes!r}, an image has Y and X once each; save it as a plain TIFF")
+    channels = [where[a] for a in "CS" if a in where]
+    rest = [a for a in axes if a not in "CSYX" and shape[where[a]] > 1]
+    if len(rest) > 1:
+        counts = ", ".join(f"{shape[where[a]]} along {a}" for a in rest)
+        raise ImageError(f"{path}: has more than three dimensions ({counts}); save one time point or series in a file")
+    flat = [where[a] for a in axes if a not in "CSYX" and shape[where[a]] == 1]
+    depth = [where[a] for a in rest]
+    order = (*flat, *channels, *depth, where["Y"], where["X"])
+    sizes = tuple(int(shape[i]) for i in (*depth, where["Y"], where["X"]))
+    count = math.prod(int(shape[i]) for i in channels)
+    return Layout(order, (count, *sizes), "CZYX" if depth else "CYX", rest == ["Z"])
 
 
 def as_labels(image: Image) -> Integer[np.ndarray, "*space"]:
@@ -152,48 +283,3 @@ def oriented(array: Shaped[np.ndarray, "*n"], orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         array = array[..., ::-1, :]
     return array
-
-
-@contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """Run a third-party decoder: whatever it raises becomes one ImageError, its warnings stay unheard."""
-    with _silence:
-        try:
-            yield
-        except UsegError:
-            raise
-        # A decoder fed a damaged file may raise anything at all, from KeyError to struct.error.
-        except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            said = said if len(said) <= 160 else said[:157] + "..."
-            raise ImageError(f"{path}: cannot be decoded ({said}); it is damaged or incomplete") from error
-
-
-class _Silence:
-    """Warnings off while any thread decodes.
-
-    `warnings.catch_warnings` swaps a list that all threads share, so nested use from two threads may restore
-    the wrong one; here the first to enter switches off and the last to leave switches on.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._caught = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._caught = warnings.catch_warnings()
-                self._caught.__enter__()
-                warnings.simplefilter("ignore")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._caught.__exit__(None, None, None)
-
-
-_silence = _Silence()

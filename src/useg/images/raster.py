@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 from PIL import Image as Pillow
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -24,7 +25,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from useg.errors import ImageError
-from useg.images.image import MAX_BYTES, Header, Image, check_claim, decoding, oriented
+from useg.images.image import MAX_BYTES, About, Header, Image, check_claim, label_colours, oriented
+from useg.images.polite import decoding, encoding
 
 # The classes themselves rather than PIL.Image.open, whose limit on pixels is a global of the process; ours is
 # checked on the header before a pixel is decoded.
@@ -35,7 +37,6 @@ _OPENERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"BM", BmpImageFile),
     (b"RIFF", WebPImageFile),
 )
-STARTS = tuple(start for start, _ in _OPENERS)
 
 _ONE_CHANNEL = {"1", "L", "LA", "La", "I;16", "I", "F"}
 _DTYPES: dict[str, type[np.generic]] = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
@@ -47,6 +48,11 @@ _PNG_GRAY, _PNG_PALETTE, _PNG_GRAY_ALPHA = 0, 3, 4
 class _PngDepth(NamedTuple):
     bits: int
     colour: int
+
+
+def opens(path: Path, head: bytes) -> bool:
+    """Whether the first bytes are those of one of these formats."""
+    return head.startswith(tuple(start for start, _ in _OPENERS))
 
 
 def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Image:
@@ -86,6 +92,27 @@ def read_header(path: Path) -> Header:
         return _header(*_open(path, stream), indices=False)
 
 
+def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
+    """Write label numbers as PNG: up to 255 as a palette image, up to 65535 as 16-bit gray.
+
+    Raises:
+        ImageError: the labels are a volume or greater.
+    """
+    if labels.ndim != 2 or labels.dtype.itemsize > 2:
+        raise ImageError(f"{path}: PNG cannot hold labels of shape {labels.shape} up to {labels.max()}; write .tif")
+    picture = Pillow.fromarray(labels)
+    if labels.dtype == np.uint8:
+        picture.putpalette([channel for colour in label_colours(about) for channel in colour])
+    with encoding(path) as temporary:
+        picture.save(temporary, "PNG")
+
+
+def write_picture(path: Path, picture: UInt8[np.ndarray, "y x 3"] | UInt8[np.ndarray, "y x"]) -> None:
+    """Write colour or gray as the suffix says: `.png`, or JPEG."""
+    with encoding(path) as temporary:
+        Pillow.fromarray(picture).save(temporary, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
+
+
 def _open(path: Path, stream: BinaryIO) -> tuple[ImageFile, _PngDepth | None]:
     """Read the header; pillow decodes later, on demand."""
     head = stream.read(_HEAD_BYTES)
@@ -106,7 +133,7 @@ def _bound(path: Path, file: ImageFile) -> int | None:
 
 def _png_depth(head: bytes) -> _PngDepth | None:
     """Bits a sample and colour type of a PNG (its IHDR always comes first: PNG specification, 11.2.2)."""
-    if head.startswith(STARTS[0]) and len(head) == _HEAD_BYTES:
+    if head.startswith(_OPENERS[0][0]) and len(head) == _HEAD_BYTES:
         return _PngDepth(bits=head[24], colour=head[25])
     return None
 

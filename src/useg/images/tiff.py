@@ -9,24 +9,23 @@ RGB (or gray), CMYK becomes RGB, and a 1-bit "white is zero" page (fax, G4) is t
 every viewer shows it. Samples marked as alpha are dropped. The orientation tag is applied, as for JPEG.
 """
 
-import logging
 import math
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
+from jaxtyping import Float, Integer
 
 from useg.errors import ImageError
-from useg.images.image import MAX_BYTES, Header, Image, check_claim, decoding, oriented
+from useg.images.image import MAX_BYTES, About, Header, Image, Layout, check_claim, layout_of, oriented
+from useg.images.polite import decoding, encoding
 
-STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
-# tifffile logs what it finds odd; without a handler Python would print that to standard error.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
+_GEO_KEYS = 34735
 _PALETTE, _CMYK, _WHITE_IS_ZERO = 3, 5, 0
 _ALPHA = (1, 2)
 _UNCOMPRESSED = 1
@@ -35,13 +34,9 @@ _BOUNDED = {1, 5, 7, 8, 32946, 32773}
 _MICROMETRE = {"micron", "microns", "um", "µm", "μm", "\\u00b5m", "micrometer", "micrometre"}
 
 
-class _Layout(NamedTuple):
-    """How a series becomes C[Z]YX."""
-
-    order: tuple[int, ...]  # axes of the series in the order C..., [Z], Y, X
-    shape: tuple[int, ...]  # the shape C[Z]YX after channels and samples were merged
-    axes: str
-    real_depth: bool  # the Z axis is depth, not time or plain pages
+def opens(path: Path, head: bytes) -> bool:
+    """Whether the first bytes are those of a TIFF."""
+    return head.startswith(_STARTS)
 
 
 def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Image:
@@ -88,33 +83,41 @@ def read_header(path: Path) -> Header:
         return _header(file, series, layout, indices=False)
 
 
-def _series(path: Path, file: tifffile.TiffFile) -> tuple[tifffile.TiffPageSeries, _Layout]:
+def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
+    """Write label numbers, deflated, with the pixel size; `Y X` or `Z Y X`."""
+    _write(path, labels, "ZYX"[-labels.ndim :], about, predictor=2)
+
+
+def write_probabilities(path: Path, scores: Float[np.ndarray, "c *space"], about: About) -> None:
+    """Write scores of classes, deflated, with the pixel size; `C Y X` or `C Z Y X`."""
+    _write(path, scores, "CZYX" if scores.ndim == 4 else "CYX", about, predictor=3)
+
+
+def _write(path: Path, array: np.ndarray, axes: str, about: About, *, predictor: int) -> None:
+    described: dict[str, Any] = {"axes": axes}
+    spacing = about.spacing(len(axes.removeprefix("C")))
+    if spacing is not None:
+        described |= {"spacing": [float(size) for size in spacing], "unit": about.unit}
+    with encoding(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            array,
+            photometric="minisblack",
+            compression="zlib",
+            predictor=predictor,
+            metadata=described,
+            bigtiff=array.nbytes > 2 * 10**9,
+        )
+
+
+def _series(path: Path, file: tifffile.TiffFile) -> tuple[tifffile.TiffPageSeries, Layout]:
     if not file.series:
         raise ImageError(f"{path}: is a TIFF without a page; it is damaged or incomplete")
     series = file.series[0]
-    return series, _layout(path, series.axes, series.shape)
+    return series, layout_of(path, series.axes, series.shape)
 
 
-def _layout(path: Path, axes: str, shape: tuple[int, ...]) -> _Layout:
-    """Sort axes such as "TZCYXS" into C[Z]YX."""
-    where = dict(zip(axes, range(len(axes)), strict=False))
-    if "X" not in where or "Y" not in where or len(where) != len(axes):
-        raise ImageError(f"{path}: has the axes {axes!r}, an image has Y and X once each; save it as a plain TIFF")
-    channels = [where[a] for a in "CS" if a in where]
-    rest = [a for a in axes if a not in "CSYX" and shape[where[a]] > 1]
-    if len(rest) > 1:
-        counts = ", ".join(f"{shape[where[a]]} along {a}" for a in rest)
-        raise ImageError(f"{path}: has more than three dimensions ({counts}); save one time point or series in a file")
-    flat = [where[a] for a in axes if a not in "CSYX" and shape[where[a]] == 1]
-    depth = [where[a] for a in rest]
-    order = (*flat, *channels, *depth, where["Y"], where["X"])
-    sizes = tuple(int(shape[i]) for i in (*depth, where["Y"], where["X"]))
-    return _Layout(
-        order, (math.prod(int(shape[i]) for i in channels), *sizes), "CZYX" if depth else "CYX", rest == ["Z"]
-    )
-
-
-def _header(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, layout: _Layout, *, indices: bool) -> Header:
+def _header(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, layout: Layout, *, indices: bool) -> Header:
     page = series.keyframe
     dtype = np.dtype(series.dtype).newbyteorder("=")
     dtype = np.dtype(np.uint8) if dtype == np.bool_ else dtype
@@ -149,6 +152,11 @@ def _check(
     if page.compression == _UNCOMPRESSED and 0 not in page.databytecounts and stored > file_bytes:
         raise ImageError(
             f"{path}: its header says {stored} bytes of pixels, the file has {file_bytes}; it is incomplete"
+        )
+    chunks = math.prod(page.chunked)
+    if page.compression != _UNCOMPRESSED and len(page.dataoffsets) < chunks:
+        raise ImageError(
+            f"{path}: its header says {chunks} strips or tiles, the file has {len(page.dataoffsets)}; it is incomplete"
         )
     for one in series.pages:
         if one is None:
@@ -194,11 +202,13 @@ def _from_cmyk(array: np.ndarray) -> np.ndarray:
 
 
 def _orientation(page: Any) -> int:
+    if _GEO_KEYS in page.tags:  # a georeference places the pixels as they are stored
+        return 1
     value = page.tags.valueof(274, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _spacing(file: tifffile.TiffFile, page: Any, layout: _Layout) -> tuple[tuple[float, ...] | None, str | None]:
+def _spacing(file: tifffile.TiffFile, page: Any, layout: Layout) -> tuple[tuple[float, ...] | None, str | None]:
     """Pixel size that OME, ImageJ or useg wrote; the resolution tag alone is a printer's affair."""
     if file.is_ome and file.ome_metadata:
         sizes, unit = _ome_spacing(file.ome_metadata)
