@@ -6,12 +6,14 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from useg.data.check import Check
+    from useg.data.layouts import Layout
     from useg.loop import Progress, TrainResult, Watcher
     from useg.unet.model import ModelCard
 
@@ -36,6 +38,47 @@ def describe_model(path: Path, card: ModelCard) -> str:
         dice = ", ".join("-" if d is None else f"{d:.3f}" for d in scores["dice"])
         lines.append(f"  validation   Dice of each class {dice}, on {scores['images']} held-out images")
     return "\n".join(lines)
+
+
+def show_check(layout: Layout, found: Check) -> None:
+    """What training would see, and every problem, on standard error."""
+    from rich.table import Table
+
+    from useg.data.legend import value_text
+
+    summary, legend = found.summary, found.legend
+    parts = {"train": layout.train, "validation": layout.val, "test (not looked at)": layout.test}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("layout", layout.kind)
+    table.add_row("images", ", ".join(f"{name}: {len(pairs)}" for name, pairs in parts.items() if pairs))
+    for what, counts in (("size", summary.sizes), ("channels", summary.channels), ("type", summary.dtypes)):
+        table.add_row(what, _counted(counts))
+    if summary.groups:
+        table.add_row("groups", _counted(summary.groups))
+    if legend is not None:
+        table.add_row(
+            "masks", "ids of objects" if legend.kind == "instances" else "colours" * legend.coloured or "classes"
+        )
+        if layout.legend:
+            table.add_row("legend", str(layout.legend))
+        for name, value, share in zip(legend.names, legend.values, summary.class_shares, strict=True):
+            meaning = "id 1, 2, ..." if legend.kind == "instances" and value else f"mask value {value_text(value)}"
+            table.add_row("class", f"{name} ({meaning}): {100 * share:.2f} %")
+        if legend.ignore is not None:
+            ignored = f"mask value {value_text(legend.ignore)}: {100 * summary.share_ignored:.2f} % of all pixels"
+            table.add_row("not annotated", ignored)
+    console().print(table)
+    for problem in found.problems:
+        say(f"{problem.severity}: {problem.line}")
+    errors, warnings = len(found.errors), len(found.problems) - len(found.errors)
+    say(f"errors: {errors}, warnings: {warnings}" if found.problems else "no problems")
+
+
+def _counted(counts: Mapping[Any, int]) -> str:
+    shown = [f"{value} ({count})" for value, count in list(counts.items())[:6]]
+    return ", ".join(shown) + (f" and {len(counts) - 6} others" if len(counts) > 6 else "")
 
 
 def show_scores(scores: dict[str, Any], names: list[str]) -> None:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from useg import machine
-from useg.data.check import Summary
 from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.prepare import prepare
+from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.loop import Loop, TrainResult, Watcher
 from useg.plan import (
@@ -43,7 +43,7 @@ def train(
     """Train a U-Net on a folder of annotated images.
 
     Args:
-        data: folder with `images/` and `masks/`, or with `train/` (and `val/`) of that form.
+        data: a data set in any layout that `useg check --help` lists.
         run: folder for the model, its settings and its log; made if missing.
         minutes: time budget with everything included (10 if neither is given); steps: the budget in steps instead.
         recipe: "auto" plans from the data, "paper" does what the 2015 paper did.
@@ -83,9 +83,12 @@ def train(
 
     machine.find_device(settings.machine.device)  # one that is not there is said before the data are read
     d = settings.data
-    prepared = prepare(Path(data), ignore=d.ignore, masks=d.masks, validation=d.validation)
+    prepared = prepare(Path(data), ignore=d.ignore, masks=d.masks, unlabelled=d.unlabelled, validation=d.validation)
     legend, parts = prepared.legend, prepared.parts
-    for problem in prepared.check.problems:
+    layout = prepared.layout
+    names = f"; names of classes from {layout.legend}" if layout.legend else ""
+    watch.on_text(f"layout: {layout.kind}{names}")
+    for problem in prepared.problems:
         watch.on_text(f"note: {problem.line}")
     watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
     watch.on_text(parts.reason)
@@ -101,7 +104,10 @@ def train(
         save_settings(settings_file, settings)
         for reason in plan.reasons:
             watch.on_text(reason)
-    return Loop(run, settings, legend, parts, watch, started).go()
+    loop = Loop(run, settings, legend, parts, watch, started)
+    painted = [c.model_copy(update={"colour": p}) for c, p in zip(loop.card.classes, legend.palette, strict=True)]
+    loop.card = loop.card.model_copy(update={"classes": painted})
+    return loop.go()
 
 
 def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
