@@ -20,7 +20,7 @@ from useg.console import (
     show_scores,
     training_watcher,
 )
-from useg.errors import SettingsError, UsegError
+from useg.errors import ImageError, SettingsError, UsegError
 
 app = typer.Typer(
     name="useg",
@@ -123,7 +123,13 @@ def check(
     picture = preview(found) if sheet or not as_json else None
     target = sheet or Path(f"check-{data.resolve().stem}.png")
     if picture is not None:
-        write_picture(target, picture)
+        try:
+            write_picture(target, picture)
+        except ImageError as error:
+            if sheet:
+                raise
+            say(f"no contact sheet: {error}")  # nobody asked for it by name
+            picture = None
     if as_json:
         legend = found.legend.model_dump() if found.legend else None
         parts = {"train": len(layout.train), "val": len(layout.val), "test": len(layout.test)}

@@ -117,7 +117,8 @@ def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
 
 def _describe(summary: Summary, legend: Legend) -> str:
     sizes = list(summary.sizes)
-    size = sizes[0] if len(sizes) == 1 else f"{sizes[0]} and {len(sizes) - 1} other sizes"
+    others = f" and {len(sizes) - 1} other size" + "s" * (len(sizes) > 2)
+    size = sizes[0] + others * (len(sizes) > 1)
     channels = " or ".join(map(str, summary.channels))
     shares = ", ".join(f"{n} {100 * s:.1f} %" for n, s in zip(legend.names, summary.class_shares, strict=True))
     return f"{summary.images} images of {size}, channels: {channels}, {' and '.join(summary.dtypes)}; classes: {shares}"
