@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from useg.atomic import replacing, require_folder, write_text
+from useg.atomic import replacing, require_output_folder, write_text
 from useg.errors import DataError, OutputError
 
 
@@ -37,8 +37,8 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"file/run/a\.txt: cannot be written"):
         write_text(tmp_path / "file" / "run" / "a.txt", "text")
     with pytest.raises(OutputError, match="file: is a file, and a folder is needed"):
-        require_folder(tmp_path / "file" / "run")
-    require_folder(tmp_path / "not" / "there" / "yet")
+        require_output_folder(tmp_path / "file" / "run")
+    require_output_folder(tmp_path / "not" / "there" / "yet")
 
 
 def test_the_disks_errors_are_told_and_our_own_pass(tmp_path: Path) -> None:

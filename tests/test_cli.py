@@ -17,7 +17,7 @@ from useg import machine
 from useg.cli import main, parse_bytes, parse_settings
 from useg.errors import SettingsError
 from useg.images import Image as Labelled
-from useg.images.files import write_labels, write_picture
+from useg.images.files import read, write_labels, write_picture
 from useg.images.image import InBody
 
 TINY = {
@@ -213,8 +213,11 @@ def test_bad_data_is_one_line_before_training(spoil: Callable[[Path], Path], use
 
 
 @pytest.mark.parametrize("spoil", SPOILED[3:], ids=lambda spoil: spoil.__name__)
-def test_check_names_what_training_refuses(spoil: Callable[[Path], Path], useg: Useg, pairs: Path) -> None:
+def test_check_names_what_training_refuses(
+    spoil: Callable[[Path], Path], useg: Useg, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = spoil(pairs)
+    monkeypatch.chdir(pairs.parent)  # the contact sheet is written where one stands
     said = useg("check", pairs)
     assert said.code == 2
     assert any(line.startswith(f"error: {named}") for line in said.err.splitlines()), said.err
@@ -226,7 +229,35 @@ def test_check_names_what_training_refuses(spoil: Callable[[Path], Path], useg: 
 def test_good_data_have_no_errors(useg: Useg, pairs: Path) -> None:
     said = useg("check", pairs, "--json")
     assert said.code == 0
-    assert json.loads(said.out)["summary"]["images"] == 3
+    found = json.loads(said.out)
+    assert found["summary"]["images"] == 3
+    assert found["layout"]["kind"].startswith("images/ + masks/") and found["legend"]["values"]
+
+
+def test_check_shows_a_table_and_writes_a_contact_sheet(
+    useg: Useg, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pairs.parent)
+    said = useg("check", pairs)
+    assert said.code == 0 and "images/ + masks/" in said.err and "background" in said.err
+    assert (pairs.parent / f"check-{pairs.name}.png").is_file()
+    assert useg("check", pairs, "--sheet", tmp_path / "sheet.png").code == 0
+    assert read(tmp_path / "sheet.png").channels == 3
+    before = set(pairs.parent.iterdir())
+    assert useg("check", pairs, "--json").code == 0
+    assert set(pairs.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ignore", "red"], "--ignore red: "),
+        (["--unlabelled", "perhaps"], "--unlabelled perhaps: "),
+        (["--unlabelled", "ignore", "--ignore", "7"], "only one value can mean not annotated"),
+    ],
+)
+def test_check_options_that_cannot_be(words: list[str], said: str, useg: Useg, pairs: Path) -> None:
+    useg("check", pairs, *words).refused(said)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def require_folder(path: Path) -> None:
+def require_output_folder(path: Path) -> None:
     """See that `path` can be a folder of results, before any work is done for it.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -16,11 +16,12 @@ from useg.console import (
     print_out,
     progress_bar,
     say,
+    show_check,
     show_result,
     show_scores,
     training_watcher,
 )
-from useg.errors import SettingsError, UsegError
+from useg.errors import ImageError, SettingsError, UsegError
 
 app = typer.Typer(
     name="useg",
@@ -33,7 +34,7 @@ app = typer.Typer(
 
 DataArgument = Annotated[
     Path,
-    typer.Argument(help="Folder with images/ and masks/ (same stems), or with train/, val/, test/ of that form."),
+    typer.Argument(help="Folder with images/ and masks/, or any other layout that `useg check --help` lists."),
 ]
 ModelArgument = Annotated[Path, typer.Argument(help="A model file or a run folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -43,6 +44,13 @@ MemoryOption = Annotated[
     str | None, typer.Option(help="Most memory to take, such as 4GB; default half of what is free.")
 ]
 TtaOption = Annotated[bool, typer.Option("--tta", help="Average over the flips and turns that suit these images.")]
+UnlabelledOption = Annotated[
+    str,
+    typer.Option(help="What 0 means in masks: background, or ignore (not annotated); auto refuses what looks sparse."),
+]
+IgnoreOption = Annotated[
+    str | None, typer.Option(help="Mask value of pixels that are not annotated: a number, or a colour #rrggbb.")
+]
 WithinOption = Annotated[Path | None, typer.Option(help="Folder of masks: score only inside them.")]
 RegionsOption = Annotated[
     int | None,
@@ -73,39 +81,72 @@ def demo(
 @app.command()
 def check(
     data: DataArgument,
-    ignore: Annotated[int | None, typer.Option(help="Mask value of pixels that are not annotated.")] = None,
+    ignore: IgnoreOption = None,
+    unlabelled: UnlabelledOption = "auto",
+    sheet: Annotated[
+        Path | None, typer.Option(help="Contact sheet of images and masks [check-DATA.png here; none with --json].")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what training would see, and every problem with its file and remedy."""
+    """Show what training would see, and every problem with its file and remedy.
+
+    Recognised without an option are
+
+    \b
+      images/ + masks/ (or labels/, annotations/), same names; a mask may end in
+        _mask, _seg, _label
+      train/, and if you like val/ and test/, each in one of these layouts
+      masks beside images: x.png with x_mask.png, x_seg.tif or x_label.png
+      a table (CSV or TSV) with the columns image and mask, and if you like
+        group and split (train, val, test)
+      imagesTr/ + labelsTr/ of nnU-Net, with its dataset.json
+      01/ + 01_GT/SEG/ of the Cell Tracking Challenge
+      COCO JSON with outlines, and its images
+      LabelMe JSON, one an image
+
+    Masks hold one number or one colour a class, or ids of objects. Names and colours come from a legend.csv (value
+    or colour, name), legend.json or classes.txt in DATA; an entry named void or ignore means not annotated.
+    """
     from dataclasses import asdict
 
-    from useg.data.check import check_pairs
-    from useg.data.dataset import find_layout, find_pairs
+    from useg.data.layouts import find_layout
+    from useg.data.prepare import check_layout
+    from useg.data.preview import preview
+    from useg.images.files import write_picture
 
     layout = find_layout(data)
-    pairs = find_pairs(layout.train) + (find_pairs(layout.val) if layout.val else [])
-    found = check_pairs(pairs, ignore=ignore)
-    if as_json:
-        print_json({"problems": [asdict(p) for p in found.problems], "summary": asdict(found.summary)})
-    else:
-        summary = found.summary
-        say(f"{summary.images} images with masks in {layout.train}")
-        for what, counts in (
-            ("size", summary.sizes),
-            ("channels", summary.channels),
-            ("type", summary.dtypes),
-        ):
-            say(f"  {what:9} {', '.join(f'{value} ({count})' for value, count in counts.items())}")
-        if found.legend is not None:
-            shares = zip(found.legend.names, found.legend.values, summary.class_shares, strict=True)
-            say("  classes   " + ", ".join(f"{n} (mask value {v}): {100 * s:.2f} %" for n, v, s in shares))
-        for problem in found.problems:
-            say(f"{problem.severity}: {problem.line}")
-        say(
-            "no problems"
-            if not found.problems
-            else f"{len(found.errors)} errors, {len(found.problems)} findings in all"
+    with progress_bar("checking", len(layout.train) + len(layout.val)) as advance:
+        found = check_layout(
+            layout,
+            ignore=parse_ignore(ignore),
+            unlabelled=parse_unlabelled(unlabelled),
+            progress=lambda done, total: advance(),
         )
+    picture = preview(found) if sheet or not as_json else None
+    target = sheet or Path(f"check-{data.resolve().stem}.png")
+    if picture is not None:
+        try:
+            write_picture(target, picture)
+        except ImageError as error:
+            if sheet:
+                raise
+            say(f"no contact sheet: {error}")  # nobody asked for it by name
+            picture = None
+    if as_json:
+        legend = found.legend.model_dump() if found.legend else None
+        parts = {"train": len(layout.train), "val": len(layout.val), "test": len(layout.test)}
+        print_json(
+            {
+                "layout": {"kind": layout.kind, "images": parts, "legend": layout.legend},
+                "legend": legend,
+                "problems": [asdict(p) for p in found.problems],
+                "summary": asdict(found.summary),
+            }
+        )
+    else:
+        show_check(layout, found)
+        if picture is not None:
+            say(f"contact sheet: {target}")
     if found.errors:
         raise typer.Exit(2)
 
@@ -118,11 +159,17 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Budget in optimisation steps instead.", min=1)] = None,
     recipe: Annotated[str, typer.Option(help="auto (planned from the data) or paper (the 2015 paper).")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    ignore: IgnoreOption = None,
+    unlabelled: UnlabelledOption = "auto",
     device: DeviceOption = "auto",
     settings: SetOption = None,
 ) -> None:
     """Train a U-Net on a folder of annotated images."""
     overrides = parse_settings(settings or [])
+    if ignore is not None:
+        overrides["data.ignore"] = parse_ignore(ignore)
+    if unlabelled != "auto":
+        overrides["data.unlabelled"] = parse_unlabelled(unlabelled)
     if recipe not in ("auto", "paper"):
         raise SettingsError(f"--recipe {recipe}: use auto or paper")
     since = seconds_since_start()
@@ -206,6 +253,7 @@ def evaluate(
     data: DataArgument,
     within: WithinOption = None,
     regions: RegionsOption = None,
+    unlabelled: UnlabelledOption = "auto",
     overlays: Annotated[Path | None, typer.Option(help="Folder for a picture of every image.")] = None,
     tta: TtaOption = False,
     max_memory: MemoryOption = None,
@@ -223,6 +271,7 @@ def evaluate(
             predictor,
             data,
             within=within,
+            unlabelled=parse_unlabelled(unlabelled),
             region_class=regions,
             run=model if model.is_dir() else None,
             overlays=overlays,
@@ -295,6 +344,23 @@ def parse_format(name: str | None) -> str | None:
         known = ", ".join(each.removeprefix(".") for each in LABEL_SUFFIXES)
         raise SettingsError(f"--format {name}: label images are written as {known}")
     return suffix
+
+
+def parse_unlabelled(text: str) -> Literal["auto", "background", "ignore"]:
+    """The three words of --unlabelled."""
+    if text not in ("auto", "background", "ignore"):
+        raise SettingsError(f"--unlabelled {text}: use background, ignore or auto")
+    return text  # type: ignore[return-value]
+
+
+def parse_ignore(text: str | None) -> int | None:
+    """A mask value: `11`, or `#rrggbb` for a colour."""
+    from useg.data.legend import parse_value
+
+    try:
+        return None if text is None else parse_value(text)
+    except ValueError as error:
+        raise SettingsError(f"--ignore {text}: write a mask value such as 255, or a colour such as #ff0000") from error
 
 
 def parse_bytes(text: str | None) -> int | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from useg.data.check import Check
+    from useg.data.layouts import Layout
     from useg.images.image import Header
     from useg.loop import Progress, TrainResult, Watcher
     from useg.unet.model import ModelCard
@@ -48,6 +51,47 @@ def describe_model(path: Path, card: ModelCard) -> str:
     return "\n".join(lines)
 
 
+def show_check(layout: Layout, found: Check) -> None:
+    """What training would see, and every problem, on standard error."""
+    from rich.table import Table
+
+    from useg.data.legend import value_text
+
+    summary, legend = found.summary, found.legend
+    parts = {"train": layout.train, "validation": layout.val, "test (not looked at)": layout.test}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("layout", layout.kind)
+    table.add_row("images", ", ".join(f"{name}: {len(pairs)}" for name, pairs in parts.items() if pairs))
+    for what, counts in (("size", summary.sizes), ("channels", summary.channels), ("type", summary.dtypes)):
+        table.add_row(what, _counted(counts))
+    if summary.groups:
+        table.add_row("groups", _counted(summary.groups))
+    if legend is not None:
+        table.add_row(
+            "masks", "ids of objects" if legend.kind == "instances" else "colours" * legend.coloured or "classes"
+        )
+        if layout.legend:
+            table.add_row("legend", str(layout.legend))
+        for name, value, share in zip(legend.names, legend.values, summary.class_shares, strict=True):
+            meaning = "id 1, 2, ..." if legend.kind == "instances" and value else f"mask value {value_text(value)}"
+            table.add_row("class", f"{name} ({meaning}): {100 * share:.2f} %")
+        if legend.ignore is not None:
+            ignored = f"mask value {value_text(legend.ignore)}: {100 * summary.share_ignored:.2f} % of all pixels"
+            table.add_row("not annotated", ignored)
+    console().print(table)
+    for problem in found.problems:
+        say(f"{problem.severity}: {problem.line}")
+    errors, warnings = len(found.errors), len(found.problems) - len(found.errors)
+    say(f"errors: {errors}, warnings: {warnings}" if found.problems else "no problems")
+
+
+def _counted(counts: Mapping[Any, int]) -> str:
+    shown = [f"{value} ({count})" for value, count in list(counts.items())[:6]]
+    return ", ".join(shown) + (f" and {len(counts) - 6} others" if len(counts) > 6 else "")
+
+
 def show_scores(scores: dict[str, Any], names: list[str]) -> None:
     """A table of scores on standard error."""
     from rich.table import Table
@@ -65,7 +109,10 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
             f"{scores['false_alarms'][k]} of {scores['empty_images'][k]} without" if scores["empty_images"][k] else "-",
         )
     console().print(table)
-    say(f"pixel accuracy {scores['pixel_accuracy']:.4f} over {scores['images']} images, {scores['pixels']} pixels")
+    say(
+        f"pixel accuracy {scores['pixel_accuracy']:.4f} over {count(scores['images'], 'image')}, "
+        f"{scores['pixels']} pixels"
+    )
     say("Dice and IoU pool all pixels; 'per image' is the mean over the images that hold the class.")
     if regions := scores["regions"]:
         best, known = regions["best"], regions["validation"]
@@ -90,11 +137,17 @@ def show_result(result: TrainResult) -> None:
     dice = f", validation Dice {result.validation:.4f}" if result.validation is not None else ", not validated yet"
     ended = "finished" if result.finished else "stopped"
     skipped = f" ({result.skipped} skipped: loss not finite, see metrics.jsonl)" if result.skipped else ""
-    say(f"{ended} after {result.steps} steps{skipped}{dice}: {result.model}")
+    say(f"{ended} after {count(result.steps, 'step')}{skipped}{dice}: {result.model}")
+    run = shlex.quote(str(result.run))
     if result.finished:
-        say(f"next: useg predict {result.run} IMAGES -o OUT")
+        say(f"next: useg predict {run} IMAGES -o OUT")
     else:
-        say(f"go on with: useg train -o {result.run} --resume")
+        say(f"go on with: useg train -o {run} --resume")
+
+
+def count(number: int, what: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 @contextmanager
@@ -121,7 +174,7 @@ def training_watcher() -> Iterator[Watcher]:
 
     def on_progress(p: Progress) -> None:
         line = progress_line(p)
-        if not bar.live.is_started:
+        if console().is_terminal and not bar.live.is_started:
             bar.start()
         bar.update(task, completed=p.fraction, line=line)
         # Without a terminal there is no bar: a line every half minute instead.
@@ -132,7 +185,8 @@ def training_watcher() -> Iterator[Watcher]:
     try:
         yield Watcher(on_text=say, on_progress=on_progress, should_stop=lambda: bool(asked))
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
 

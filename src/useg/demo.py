@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from useg.atomic import require_output_folder
 from useg.errors import OutputError
 from useg.evaluate import Evaluation, evaluate_folder
 from useg.images.files import write_labels, write_picture
@@ -37,6 +38,7 @@ def run_demo(
     Raises:
         OutputError: `out` exists and is not empty.
     """
+    require_output_folder(out)
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"{out}: is not empty; remove it, or name another folder with -o")
     data, run = out / "data", out / "run"

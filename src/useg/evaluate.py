@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from useg.data.dataset import (
     Example,
+    Pair,
     describe_size,
     files_by_stem,
-    find_layout,
-    find_pairs,
     find_partners,
     load_example,
+    require_folder,
 )
-from useg.data.legend import Legend, legend_of, survey, to_classes
+from useg.data.judge import legend_of, survey
+from useg.data.layouts import find_layout
+from useg.data.legend import Legend, to_classes
+from useg.data.legend_file import find_legend
 from useg.data.prepare import prepare
 from useg.errors import DataError, SettingsError
 from useg.images.files import read, read_mask, write_picture
+from useg.images.image import Image
+from useg.labels import IGNORE
 from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores
 from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
 from useg.metrics.warping import warping_error
@@ -111,7 +116,8 @@ def evaluate(
     """
     truths: list[Scored] = []
     for example in examples:
-        prediction = predictor.predict(example.image)
+        axes = "CYX" if example.labels.ndim == 2 else "CZYX"
+        prediction = predictor.predict(Image(example.image, axes, example.spacing, path=Path(example.name)))
         if watch:
             watch(example, prediction)
         # Probabilities are large, and only the regions need them.
@@ -135,12 +141,16 @@ def score(
         region_class: also score the connected regions of this class: V_rand, V_info, Rand error, warping error.
         region_threshold: probability found on validation images, at which the regions are scored as well.
     """
-    if region_class is not None and not 0 <= region_class < classes:
-        raise SettingsError(f"--regions {region_class}: there is no such class; there are 0 to {classes - 1}")
+    _check_region(region_class, classes)
     confusions = [confusion_matrix(i.truth, i.labels, classes, within=i.within) for i in images]
     per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
     regions = _regions(images, region_class, region_threshold) if region_class is not None else None
     return Evaluation(overlap_scores(confusions), per_image, regions)
+
+
+def _check_region(region_class: int | None, classes: int) -> None:
+    if region_class is not None and not 0 <= region_class < classes:
+        raise SettingsError(f"--regions {region_class}: there is no such class; there are 0 to {classes - 1}")
 
 
 def dice_of(confusion: Int[np.ndarray, "k k"]) -> tuple[float, ...]:
@@ -160,15 +170,23 @@ def _regions(images: Sequence[Scored], region_class: int, threshold: float | Non
         region_class,
         best_over_thresholds(stack),
         at_threshold(stack, threshold) if threshold is not None else None,
-        float(np.mean([warping_error(i.truth == region_class, i.labels == region_class) for i in images])),
+        float(
+            np.mean([warping_error(*(_counted(i) & (x == region_class) for x in (i.truth, i.labels))) for i in images])
+        ),
     )
 
 
 def _stack(image: Scored, region_class: int) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and probability of the region class; labels alone count as certain."""
+    """Truth, where it counts, and probability of the region class; labels alone count as certain."""
+    truth = (image.truth == region_class) & _counted(image)
     if image.probabilities is None:
-        return image.truth == region_class, (image.labels == region_class).astype(np.float32)
-    return image.truth == region_class, image.probabilities[region_class]
+        return truth, (image.labels == region_class).astype(np.float32)
+    return truth, image.probabilities[region_class]
+
+
+def _counted(image: Scored) -> Bool[np.ndarray, "*size"]:
+    """Pixels that count."""
+    return np.ones(image.truth.shape, bool) if image.within is None else image.within
 
 
 def evaluate_folder(
@@ -176,6 +194,7 @@ def evaluate_folder(
     data: str | Path,
     *,
     within: str | Path | None = None,
+    unlabelled: Literal["auto", "background", "ignore"] = "auto",
     region_class: int | None = None,
     run: str | Path | None = None,
     overlays: str | Path | None = None,
@@ -184,8 +203,9 @@ def evaluate_folder(
     """Predict and score an annotated folder (its `test/` when it has one).
 
     Args:
-        data: folder with `images/` and `masks/`, or with `test/` of that form.
+        data: a data set in any layout that `useg check --help` lists.
         within: folder of masks; only pixels inside them (any value but 0) count.
+        unlabelled: "ignore" leaves out pixels whose mask is 0, as not annotated; else 0 is what it was in training.
         region_class: see `score`.
         run: run folder of the model; its validation images give the threshold for the regions.
         overlays: folder for a picture of each image: image, truth, prediction, errors.
@@ -194,9 +214,21 @@ def evaluate_folder(
     Raises:
         DataError, ImageError, MissingError: the data cannot be scored.
     """
+    _check_region(region_class, predictor.card.network.classes)
     layout = find_layout(Path(data))
-    pairs = find_pairs(layout.test or layout.train)
+    pairs = layout.test or layout.train
     legend = legend_of_model(predictor.card)
+    if unlabelled == "background" and legend.ignore == 0:
+        raise SettingsError("--unlabelled background: 0 meant not annotated in training; leave it out")
+    zero = legend.values.index(0) if unlabelled == "ignore" and 0 in legend.values else None
+    channels = predictor.card.network.in_channels
+
+    def load(pair: Pair) -> Example:
+        example = load_example(pair, legend, channels)
+        if zero is None:
+            return example
+        return replace(example, labels=np.where(example.labels == zero, np.uint8(IGNORE), example.labels))
+
     inside = find_partners(Path(within), [pair.name for pair in pairs], "region") if within else {}
 
     def on_prediction(example: Example, prediction: Prediction) -> None:
@@ -208,14 +240,25 @@ def evaluate_folder(
 
     return evaluate(
         predictor,
-        (load_example(pair, legend) for pair in pairs),
-        within=(lambda e: read_mask(inside[e.name]) > 0) if within else None,
+        map(load, pairs),
+        within=(lambda e: _region(inside[e.name], e)) if within else None,
         region_class=region_class,
         region_threshold=_validation_threshold(predictor, Path(run), region_class)
         if run and region_class is not None
         else None,
         watch=on_prediction,
     )
+
+
+def _region(path: Path, example: Example) -> Bool[np.ndarray, "*size"]:
+    """Pixels inside a mask, of the size of the example."""
+    region = read_mask(path) > 0
+    if region.shape != example.labels.shape:
+        raise DataError(
+            f"{path}: it is {describe_size(region.shape)}, but {example.name} is "
+            f"{describe_size(example.labels.shape)}; give both the same size"
+        )
+    return region
 
 
 def score_folders(
@@ -230,17 +273,23 @@ def score_folders(
         DataError, ImageError, MissingError: files do not match or cannot be read.
     """
     masks = Path(masks)
+    require_folder(masks, "give the folder that holds the masks")
     truths = files_by_stem(masks)
     predicted = find_partners(Path(predictions), truths, "prediction")
     inside = find_partners(Path(within), truths, "region") if within else {}
-    legend = _legend_of_both(truths, predicted)
+    legend, of_predictions = _legends(truths, predicted, masks)
     scored = []
     for name, mask in truths.items():
-        labels = to_classes(read_mask(predicted[name]), legend, predicted[name])
+        labels = to_classes(read_mask(predicted[name]), of_predictions, predicted[name])
         extra = predicted[name].with_name(f"{name}_probabilities.tif")
         probabilities = read(extra).array if region_class is not None and extra.is_file() else None
         region = read_mask(inside[name]) > 0 if within else None
         truth = to_classes(read_mask(mask), legend, mask)
+        if probabilities is not None and probabilities.shape != (legend.classes, *truth.shape):
+            raise DataError(
+                f"{extra}: it has the shape {probabilities.shape}, but {legend.classes} classes of "
+                f"{describe_size(truth.shape)} are needed; write one plane a class"
+            )
         for path, found in ((predicted[name], labels), (inside.get(name), region)):
             if found is not None and found.shape != truth.shape:
                 raise DataError(
@@ -251,17 +300,25 @@ def score_folders(
     return legend.names, score(scored, legend.classes, region_class)
 
 
-def _legend_of_both(truths: Mapping[str, Path], predicted: Mapping[str, Path]) -> Legend:
-    """What the values mean: the masks decide, unless predictions hold a class that no mask has (a false alarm)."""
+def _legends(truths: Mapping[str, Path], predicted: Mapping[str, Path], masks: Path) -> tuple[Legend, Legend]:
+    """What the values of masks and of predictions mean.
+
+    The masks, and a legend file beside them, decide for both, but predictions may hold a class that no mask has (a
+    false alarm), and the class numbers 0, 1, ... of `useg predict` where the masks are colour-coded.
+    """
     in_masks = [survey(read_mask(path), path) for path in truths.values()]
-    legend = legend_of(in_masks)
+    own = find_legend(masks) or find_legend(masks.parent)
+    legend = legend_of(in_masks, entries=own[1] if own else ())
     in_predictions = [survey(read_mask(predicted[name]), predicted[name]) for name in truths]
-    beyond = {value for seen in in_predictions for value in seen.counts} - {*legend.values, legend.ignore}
+    values = {value for seen in in_predictions for value in seen.counts}
+    if legend.coloured and values <= set(range(legend.classes)):
+        return legend, legend.model_copy(update={"values": list(range(legend.classes)), "ignore": None})
+    beyond = values - {*legend.values, legend.ignore}
     together = {*legend.values, *beyond}
     # Anything but further class numbers is left to the reading of the predictions, which names the file and the value.
-    if legend.kind == "classes" and beyond and together == set(range(len(together))):
-        return legend_of([*in_masks, *in_predictions])
-    return legend
+    if legend.kind == "classes" and not own and beyond and together == set(range(len(together))):
+        legend = legend_of([*in_masks, *in_predictions])
+    return legend, legend
 
 
 def legend_of_model(card: ModelCard) -> Legend:
@@ -287,9 +344,9 @@ def _validation_threshold(predictor: Predictor, run: Path, region_class: int) ->
     s = load_settings(run / "settings.toml").data
     if not Path(s.folder).is_dir():
         return None
-    held_out = prepare(Path(s.folder), ignore=s.ignore, masks=s.masks, validation=s.validation).parts.validation
+    prepared = prepare(Path(s.folder), ignore=s.ignore, masks=s.masks, unlabelled=s.unlabelled, validation=s.validation)
     scored = []
-    for example in held_out:
+    for example in prepared.parts.validation:
         prediction = predictor.predict(example.image)
         scored.append(Scored(example.name, example.labels, prediction.labels, prediction.probabilities))
     return find_threshold(scored, region_class)

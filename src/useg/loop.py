@@ -24,7 +24,6 @@ from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
 from useg.evaluate import evaluate
-from useg.pictures.palette import class_colours
 from useg.plan import Settings, describe_input
 from useg.predict import Predictor, TorchRunner
 from useg.unet.losses import segmentation_loss
@@ -332,7 +331,6 @@ def _known(score: float) -> float | None:
 
 
 def _card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:
-    colours = class_colours(legend.classes)
     flips: dict[Literal["x", "y", "transpose"], bool] = {
         "x": settings.augment.mirror_x,
         "y": settings.augment.mirror_y,
@@ -344,7 +342,7 @@ def _card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:
         normalise=settings.normalise,
         classes=[
             ClassInfo(name=name, colour=colour, value=value)
-            for name, colour, value in zip(legend.names, colours, legend.values, strict=True)
+            for name, colour, value in zip(legend.names, legend.palette, legend.values, strict=True)
         ],
         masks=legend.kind,
         ignore=legend.ignore,

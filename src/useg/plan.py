@@ -7,15 +7,15 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from useg.atomic import write_text
 from useg.data.augment import NO_AUGMENTATION, AugmentSettings
 from useg.data.dataset import Example
-from useg.data.legend import Legend
+from useg.data.legend import Legend, parse_value
 from useg.data.orientation import Symmetries, find_symmetries
 from useg.data.samples import Sampler, SampleSettings, class_shares
 from useg.data.thickness import class_thickness
@@ -46,11 +46,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _mask_value(value: object) -> object:
+    return parse_value(value) if isinstance(value, str) else value
+
+
 class DataSettings(_Section):
     """Which data, and how it was read.
 
     Attributes:
-        folder: the data set. ignore: mask value of pixels that are not annotated.
+        folder: the data set. ignore: mask value of pixels that are not annotated, a number or a colour "#rrggbb".
+        unlabelled: what 0 means in masks that leave most objects unpainted: "background", or "ignore" for pixels that
+            are not annotated; "auto" is background, and refuses masks that speak against it.
         masks: "classes" are numbered kinds, "instances" are ids of objects; "auto" looks at the values.
         validation: share of the images held out where the data set has no `val/`.
         validation_names: the images, or parts of images, that were held out.
@@ -58,7 +64,8 @@ class DataSettings(_Section):
     """
 
     folder: str = ""
-    ignore: int | None = None
+    ignore: Annotated[int | None, BeforeValidator(_mask_value)] = None
+    unlabelled: Literal["auto", "background", "ignore"] = "auto"
     masks: Literal["auto", "classes", "instances"] = "auto"
     validation: float = Field(0.2, gt=0, lt=0.9)
     validation_names: list[str] = []

@@ -128,7 +128,8 @@ class Predictor:
         settings = self.card.network
         if array.ndim != settings.dims + 1:
             raise ImageError(
-                f"{name}: has {array.ndim - 1} axes besides channels, but the model works on {settings.dims}-D images"
+                f"{name}: has {array.ndim - 1} axes besides channels, but the model works on {settings.dims}-D images; "
+                + ("save its slices as images" if settings.dims == 2 else "give whole volumes")
             )
         if array.shape[0] != settings.in_channels:
             raise ImageError(

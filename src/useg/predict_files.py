@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from useg.atomic import write_text
+from useg.atomic import require_output_folder
 from useg.data.dataset import stem_of
-from useg.errors import DataError, MissingError, OutputError, UsegError
+from useg.errors import DataError, MissingError, OutputError, SettingsError, UsegError
 from useg.images.files import is_image_file, is_series, label_suffix, read, write_labels, write_probabilities
 from useg.predict import Prediction, Predictor
 from useg.unet.model import find_model
 
 JOURNAL = ".useg-predict.json"
-"""Says which model made the files of an output folder, so that finished ones can be skipped safely."""
+"""Says which model made the files of an output folder, and of what, so that finished ones can be skipped safely."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def find_inputs(inputs: Iterable[Path], *, volumes: bool = False) -> list[Path]:
 def precision_used(out: Path) -> Literal["auto", "float32", "bfloat16"]:
     """The precision in which the predictions in `out` were begun, so that a repeated call probes nothing anew."""
     known: dict[str, Literal["float32", "bfloat16"]] = {"float32": "float32", "bfloat16": "bfloat16"}
-    return known.get(_journal(out).get("precision", ""), "auto")
+    header = (_lines(out / JOURNAL) or [{}])[0]
+    return known.get(header.get("precision", ""), "auto")
 
 
 def predict_files(
@@ -97,25 +98,28 @@ def predict_files(
         watch: called after each file.
 
     Raises:
-        OutputError: `out` holds the predictions of another model, or made with other settings.
+        OutputError: `out` is no folder, or holds the predictions of another model, or made with other settings.
+        SettingsError: the memory allowed is too small for any tile.
     """
-    _claim(out, model, predictor)
+    journal = _Journal(out, model, predictor)
     results = []
     for source in sources:
         target = out / f"{stem_of(source)}{suffix or label_suffix(source)}"
         extra = out / f"{stem_of(source)}_probabilities.tif" if probabilities else None
-        result = _predict_file(predictor, source, target, extra)
+        result = _predict_file(predictor, journal, source, target, extra)
         results.append(result)
         if watch:
             watch(result)
     return results
 
 
-def _predict_file(predictor: Predictor, source: Path, target: Path, extra: Path | None) -> FileResult:
+def _predict_file(
+    predictor: Predictor, journal: _Journal, source: Path, target: Path, extra: Path | None
+) -> FileResult:
     begun = time.monotonic()
-    if target.exists() and (extra is None or extra.exists()):
-        return FileResult(source, target, None, None, 0.0)
     try:
+        if journal.is_finished(source, target) and (extra is None or extra.exists()):
+            return FileResult(source, target, None, None, 0.0)
         image = read(source)
         prediction = predictor.predict(image)
         if extra is not None:
@@ -128,31 +132,74 @@ def _predict_file(predictor: Predictor, source: Path, target: Path, extra: Path 
             names=[c.name for c in classes],
             like=image,
         )
+        journal.note(source, target)
+    except SettingsError:
+        raise  # it would be the same for every file
     except UsegError as error:
         return FileResult(source, target, None, str(error), time.monotonic() - begun)
     return FileResult(source, target, prediction, None, time.monotonic() - begun)
 
 
-def _claim(out: Path, model: Path, predictor: Predictor) -> None:
-    """Note whose results stand in `out`, and refuse to mix them with another's."""
-    digest = hashlib.sha256(find_model(model).read_bytes()).hexdigest()
-    ours = {"model": digest, "tta": predictor.settings.tta, "precision": predictor.settings.precision}
-    if (out / JOURNAL).is_file():
-        if _journal(out) != ours:
+class _Journal:
+    """Which model made the files of an output folder, and each of which image: one JSON line each, only ever added.
+
+    Raises:
+        OutputError: the folder holds the results of another model or of other settings, or is none.
+    """
+
+    def __init__(self, out: Path, model: Path, predictor: Predictor) -> None:
+        require_output_folder(out)
+        self.path = out / JOURNAL
+        digest = hashlib.sha256(find_model(model).read_bytes()).hexdigest()
+        self._ours = {"model": digest, "tta": predictor.settings.tta, "precision": predictor.settings.precision}
+        lines = _lines(self.path)
+        if lines and lines[0] != self._ours:
             raise OutputError(f"{out}: holds predictions of another model or other settings; name another folder")
-        return
-    if out.is_dir() and any(is_image_file(f) for f in out.iterdir()):
-        raise OutputError(f"{out}: holds images that useg did not predict; name an empty or new folder")
-    write_text(out / JOURNAL, json.dumps(ours))
+        if not lines and out.is_dir() and any(is_image_file(f) for f in out.iterdir()):
+            raise OutputError(f"{out}: holds images that useg did not predict; name an empty or new folder")
+        self._made_of = {line["target"]: line for line in lines[1:] if "target" in line}
+
+    def is_finished(self, source: Path, target: Path) -> bool:
+        """Whether `target` is there and was made of `source` as it is now.
+
+        Raises:
+            OutputError: it was made of another image.
+        """
+        made = self._made_of.get(target.name)
+        if not target.exists() or made is None:
+            return False
+        now = _identity(source, target)
+        if made["source"] != now["source"]:
+            raise OutputError(f"{target}: is the prediction of {made['source']}; predict {source} into another folder")
+        return made == now
+
+    def note(self, source: Path, target: Path) -> None:
+        """Write down that `target` is finished."""
+        made = _identity(source, target)
+        lines = [made] if self.path.exists() else [self._ours, made]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+        self._made_of[target.name] = made
 
 
-def _journal(out: Path) -> dict[str, Any]:
-    """What the journal of `out` says; nothing where there is none or it is damaged."""
+def _identity(source: Path, target: Path) -> dict[str, Any]:
+    stat = source.stat()
+    where = {"target": target.name, "source": str(source.resolve())}
+    return {**where, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a journal; a line that a kill cut short, or that is damaged, ends them."""
+    found: list[dict[str, Any]] = []
     try:
-        found = json.loads((out / JOURNAL).read_text(encoding="utf-8"))
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                break
+            found.append(record)
     except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        pass
+    return found
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from useg import machine
-from useg.data.check import Summary
+from useg.atomic import require_output_folder
 from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.prepare import prepare
+from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.loop import Loop, TrainResult, Watcher
 from useg.pace import step_seconds
@@ -44,7 +45,7 @@ def train(
     """Train a U-Net on a folder of annotated images.
 
     Args:
-        data: folder with `images/` and `masks/`, or with `train/` (and `val/`) of that form.
+        data: a data set in any layout that `useg check --help` lists.
         run: folder for the model, its settings and its log; made if missing.
         minutes: time budget with everything included (10 if neither is given); steps: the budget in steps instead.
         recipe: "auto" plans from the data, "paper" does what the 2015 paper did.
@@ -63,11 +64,13 @@ def train(
     run, watch = Path(run), watch or Watcher()
     if minutes is not None and steps is not None:
         raise SettingsError("give either minutes or steps, not both")
+    require_output_folder(run)
     settings_file = run / "settings.toml"
     resuming = resume and settings_file.is_file()
     if resuming:
         settings = load_settings(settings_file)
         data = data or settings.data.folder
+        _refuse_other_settings(settings, minutes, steps, overrides or {})
     elif data is None:
         raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
     elif settings_file.exists() or (run / "model.safetensors").exists():
@@ -84,9 +87,12 @@ def train(
 
     machine.find_device(settings.machine.device)  # one that is not there is said before the data are read
     d = settings.data
-    prepared = prepare(Path(data), ignore=d.ignore, masks=d.masks, validation=d.validation)
+    prepared = prepare(Path(data), ignore=d.ignore, masks=d.masks, unlabelled=d.unlabelled, validation=d.validation)
     legend, parts = prepared.legend, prepared.parts
-    for problem in prepared.check.problems:
+    layout = prepared.layout
+    names = f"; names of classes from {layout.legend}" if layout.legend else ""
+    watch.on_text(f"layout: {layout.kind}{names}")
+    for problem in prepared.problems:
         watch.on_text(f"note: {problem.line}")
     watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
     watch.on_text(parts.reason)
@@ -99,10 +105,25 @@ def train(
         found = {"data": settings.data.model_copy(update=update), "machine": _probe(settings.machine)}
         plan = make_plan(parts.train, legend, settings.model_copy(update=found), overrides, step_seconds)
         settings = plan.settings.model_copy(update={"machine": found["machine"]})  # not what was asked, what was found
-        save_settings(settings_file, settings)
         for reason in plan.reasons:
             watch.on_text(reason)
-    return Loop(run, settings, legend, parts, watch, started).go()
+    loop = Loop(run, settings, legend, parts, watch, started)
+    if not resuming:
+        save_settings(settings_file, settings)  # last, so that settings which cannot run leave no run behind
+    return loop.go()
+
+
+def _refuse_other_settings(
+    settings: Settings, minutes: float | None, steps: int | None, overrides: Mapping[str, Any]
+) -> None:
+    """A run goes on with its own settings: asking for others is refused, and repeating its own is not."""
+    asked = {"budget.minutes": minutes, "budget.steps": steps, **overrides}
+    for name, value in asked.items():
+        if value is not None and override(settings, {name: value}) != settings:
+            raise SettingsError(
+                f"--resume goes on with the settings of the run, and its {name} is not {value}; leave it out, or train "
+                "into a new folder"
+            )
 
 
 def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
@@ -114,7 +135,8 @@ def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
 
 def _describe(summary: Summary, legend: Legend) -> str:
     sizes = list(summary.sizes)
-    size = sizes[0] if len(sizes) == 1 else f"{sizes[0]} and {len(sizes) - 1} other sizes"
+    others = f" and {len(sizes) - 1} other size" + "s" * (len(sizes) > 2)
+    size = sizes[0] + others * (len(sizes) > 1)
     channels = " or ".join(map(str, summary.channels))
     shares = ", ".join(f"{n} {100 * s:.1f} %" for n, s in zip(legend.names, summary.class_shares, strict=True))
     return f"{summary.images} images of {size}, channels: {channels}, {' and '.join(summary.dtypes)}; classes: {shares}"

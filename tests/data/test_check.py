@@ -88,8 +88,17 @@ def test_mixed_channels_name_the_odd_one(tmp_path: Path) -> None:
 
 def test_a_volume_is_not_decoded(tmp_path: Path) -> None:
     put(good(tmp_path), "stack", picture(5, 12, 16), np.stack([MASK] * 5))
-    told = only(check(tmp_path))
-    assert told.startswith("error stack.tif: this is a volume of 5 x 12 x 16") and "not trained on yet" in told
+    found = check(tmp_path)
+    told = only(found)
+    assert told.startswith("warning stack.tif: this is a volume of 5 x 12 x 16") and "is left out" in told
+    assert [pair.name for pair in found.used] == ["good0", "good1", "good2"]
+
+
+def test_volumes_alone_are_refused(tmp_path: Path) -> None:
+    for name in "abc":
+        put(tmp_path, name, picture(5, 12, 16), np.stack([MASK] * 5))
+    put(tmp_path, "flat")
+    assert [p.severity for p in check(tmp_path).problems] == ["error"] * 3
 
 
 def test_an_unexpected_value(tmp_path: Path) -> None:
@@ -146,7 +155,7 @@ def test_not_annotated(tmp_path: Path) -> None:
     half[6:] = 255
     put(good(tmp_path, 2), "half", mask=half)
     put(tmp_path, "none", mask=np.full_like(MASK, 255))
-    assert "data.ignore=255" in check(tmp_path).problems[0].remedy
+    assert "--ignore 255" in check(tmp_path).problems[0].remedy
     found = check(tmp_path, ignore=255)
     assert only(found) == "warning none.png: every pixel is 255, not annotated: it teaches nothing"
     assert found.summary.share_ignored == pytest.approx((0.5 + 1) / 4)

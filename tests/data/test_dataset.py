@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from useg.data.dataset import (
     Pair,
-    find_layout,
     find_pairs,
     find_partners,
     load_example,
@@ -18,7 +17,8 @@ from useg.data.dataset import (
     natural_key,
     stem_of,
 )
-from useg.data.legend import Legend, Seen, count_values, legend_of, survey, to_classes
+from useg.data.judge import Seen, legend_of, survey
+from useg.data.legend import Legend, count_values, to_classes
 from useg.errors import DataError, MissingError
 from useg.labels import IGNORE
 
@@ -88,9 +88,11 @@ def test_a_missing_partner_names_the_file_that_is_alone(tmp_path: Path, gone: st
 
 def test_no_common_name_shows_one_of_each(tmp_path: Path) -> None:
     make(tmp_path, "a")
-    (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "a_mask.png")
-    with pytest.raises(MissingError, match=r"images/a\.png, masks/a_mask\.png"):
+    (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "b.png")
+    with pytest.raises(MissingError, match=r"images/a\.png, masks/b\.png"):
         find_pairs(tmp_path)
+    (tmp_path / "masks" / "b.png").rename(tmp_path / "masks" / "a_mask.png")
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["a"]
 
 
 def test_two_files_of_one_stem(tmp_path: Path) -> None:
@@ -110,17 +112,6 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     (tmp_path / "images" / "scan.nii.gz").touch()
     with pytest.raises(DataError, match=r"no image that useg reads .*1 x \.nii\.gz"):
         find_pairs(tmp_path)
-
-
-def test_layouts(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no images/ folder here"):
-        find_layout(tmp_path)
-    train, test = make(tmp_path / "train", "a"), make(tmp_path / "test", "b")
-    layout = find_layout(tmp_path)
-    assert (layout.train, layout.val, layout.test, layout.folder) == (train, None, test, tmp_path)
-    assert find_layout(train).train == train
-    valid = make(tmp_path / "valid", "c")
-    assert find_layout(tmp_path).val == valid
 
 
 def test_partners(tmp_path: Path) -> None:

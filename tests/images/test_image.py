@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from useg.errors import ImageError
 from useg.images import Header, Image, as_labels
-from useg.images.image import About, check_claim, label_colours, layout_of, oriented
+from useg.images.image import COLOUR, About, check_claim, label_colours, layout_of, oriented
 
 GIBI = Header(1, (32768, 32768), np.dtype(np.uint8), "CYX")
 
@@ -56,10 +56,16 @@ def test_labels_from_equal_channels_and_whole_floats() -> None:
     assert labels.dtype == np.int32
 
 
+def test_colours_are_numbers_and_black_is_0() -> None:
+    red, black, green = (255, 0, 0), (0, 0, 0), (1, 128, 2)
+    array = np.array([[red, black, green]], np.uint8).transpose(2, 0, 1)
+    np.testing.assert_array_equal(as_labels(Image(array, "CYX")), [[COLOUR + 0xFF0000, 0, COLOUR + 0x018002]])
+
+
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.arange(12, dtype=np.uint8).reshape(3, 2, 2), "colour-coded"),
+        (np.arange(12, dtype=np.uint16).reshape(3, 2, 2), "3 different channels"),
         (np.arange(8, dtype=np.uint8).reshape(2, 2, 2), "2 different channels"),
         (np.full((1, 2, 2), 0.5, np.float32), "fractions"),
         (np.array([[[0, np.nan]]], np.float32), "non-finite"),

@@ -13,8 +13,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Num
 
-from useg.data.dataset import Pair, describe_size, size_fault
-from useg.data.legend import Legend, Seen, judge_values, survey
+from useg.data.dataset import Pair, describe_size, read_mask_of, size_fault
+from useg.data.judge import SPARSE_REMEDY, judge_values, survey
+from useg.data.legend import Entry, Legend, ignored_value, is_noisy
+from useg.data.similar import nearly_equal, thumbnail
+from useg.data.sparse import MANY_MORE, count_alike
+from useg.data.splits import series_of
+from useg.data.summary import Look, Summary, class_counts, summarise
 from useg.errors import DataError, ImageError, MissingError
 from useg.images import files
 
@@ -38,50 +43,23 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One pair: size (y, x) and number type of the image, its lowest and highest finite value, and its mask.
-
-    `shares[k]` is the share of class k among the annotated pixels (empty where the masks have no legend),
-    `ignored` the share of all pixels that nobody annotated.
-    """
-
-    name: str
-    size: tuple[int, ...]
-    channels: int
-    dtype: str
-    low: float
-    high: float
-    shares: tuple[float, ...]
-    ignored: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Counts over all pairs that could be read.
-
-    `sizes`, `channels` and `dtypes` count images; `class_shares[k]` is the share of class k among all
-    annotated pixels, `share_ignored` the share of all pixels that nobody annotated, and
-    `without_foreground` the number of masks that hold class 0 only.
-    """
-
-    images: int
-    sizes: dict[str, int]
-    channels: dict[int, int]
-    dtypes: dict[str, int]
-    class_shares: tuple[float, ...]
-    share_ignored: float
-    without_foreground: int
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
 class Check:
-    """What `check_pairs` found; `legend` is None where the values of the masks have no one meaning."""
+    """What `check_pairs` found.
+
+    Attributes:
+        legend: None where the values of the masks have no one meaning.
+        used: the pairs that training sees, without those that are left out.
+        channels: of the images in training; gray saved as RGB is gray among gray images.
+        alike: names of images that nearly equal one another.
+    """
 
     problems: list[Problem]
     legend: Legend | None
     summary: Summary
     folder: Path
+    used: list[Pair]
+    channels: int | None
+    alike: list[tuple[str, str]]
 
     @property
     def errors(self) -> list[Problem]:
@@ -96,39 +74,39 @@ class Check:
             raise DataError(errors[0].line + (more if len(errors) > 1 else ""))
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """What is kept of one pair after its pixels are gone."""
-
-    pair: Pair
-    size: tuple[int, ...]
-    channels: int
-    dtype: str
-    low: float
-    high: float
-    digest: bytes
-    seen: Seen
-
-
 def check_pairs(
     pairs: Sequence[Pair],
     *,
     ignore: int | None = None,
     kind: Literal["classes", "instances"] | None = None,
+    unlabelled: Literal["auto", "background", "ignore"] = "auto",
+    entries: Sequence[Entry] = (),
+    folder: Path | None = None,
     min_images: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Check:
     """Look at every pair as training would.
 
-    `ignore` is the file value of pixels that nobody annotated; `kind` overrides the choice between classes
-    and ids of objects; `min_images` is how few images are an error (evaluation needs one only). Whatever is
-    wrong with the data ends up in `Check.problems` and is not raised; an empty list raises DataError.
+    Args:
+        pairs: at least one.
+        ignore: file value of pixels that nobody annotated.
+        kind: overrides the choice between classes and ids of objects.
+        unlabelled: what 0 means where few of many objects are painted: "background", or "ignore" for pixels that
+            nobody annotated; "auto" takes it for background and refuses masks that speak against it.
+        entries: of a legend file.
+        folder: the data set, for messages.
+        min_images: how few images are an error (evaluation needs one only).
+        progress: called with (done, total) after each pair.
+
+    Whatever is wrong with the data ends up in `Check.problems` and is not raised; an empty list raises DataError,
+    and SettingsError says that `ignore` and `unlabelled` contradict each other.
     """
     if not pairs:
         raise DataError("there is no pair of image and mask to check; put images into images/, masks into masks/")
-    folder = pairs[0].image.parent.parent
+    folder = folder or pairs[0].image.parent.parent
+    ignore = ignored_value(ignore, unlabelled)
     problems, flat = _check_headers(pairs)
-    looks: list[_Look] = []
+    looks: list[Look] = []
     for done, pair in enumerate(pairs, 1):
         if pair in flat:
             look, found = _look(pair)
@@ -136,26 +114,33 @@ def check_pairs(
             looks += [look] if look else []
         if progress is not None:
             progress(done, len(pairs))
-    if len(pairs) < min_images:
+    if len(flat) < min_images and not any(p.severity == "error" for p in problems):
         problems.append(
             _error(
                 pairs[0].image,
-                f"there is only {'this one image' if len(pairs) == 1 else f'{len(pairs)} images'}, and "
+                f"there is only {'this one image' if len(flat) == 1 else f'{len(flat)} images'}, and "
                 f"{min_images} are needed: nothing would be left to judge with",
                 "annotate one more, or cut it in pieces",
             )
         )
     legend: Legend | None = None
+    channels: int | None = None
+    alike: list[tuple[str, str]] = []
     if looks:
-        judged = judge_values([look.seen for look in looks], ignore, kind)
+        judged = judge_values([look.seen for look in looks], ignore, kind, entries)
         if isinstance(judged, Legend):
             legend = judged
             problems += _check_classes(looks, legend)
+            if legend.kind == "instances" and unlabelled == "auto":
+                problems += _check_sparse(looks)
         else:
             problems += [_error(fault.path, fault.message, fault.remedy) for fault in judged]
-        problems += _compare(looks)
+        channels, found = _check_channels(looks)
+        more, alike = _compare(looks)
+        problems += found + more
     problems.sort(key=lambda problem: problem.severity)  # "error" before "warning", else as found
-    return Check(problems, legend, _summarise(looks, legend), folder)
+    used = [pair for pair in pairs if pair in flat]
+    return Check(problems, legend, summarise(looks, legend), folder, used, channels, alike)
 
 
 def _error(path: Path, message: str, remedy: str) -> Problem:
@@ -173,7 +158,10 @@ def _unreadable(path: Path, error: ImageError | MissingError) -> Problem:
 
 
 def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
-    """Problems that show before a pixel is decoded, and the pairs that are worth decoding."""
+    """Problems that show before a pixel is decoded, and the pairs that are worth decoding.
+
+    Where most are images, volumes among them are left out; where most are volumes, nothing can be trained yet.
+    """
     problems: list[Problem] = []
     headers = {}
     for pair in pairs:
@@ -182,37 +170,60 @@ def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
         except (ImageError, MissingError) as error:
             problems.append(_unreadable(pair.image, error))
     flat = {pair for pair, header in headers.items() if len(header.size) == 2}
-    problems += [
-        _error(
-            pair.image,
-            f"this is a volume of {describe_size(header.size)} pixels (depth x height x width), and "
-            f"volumes are not trained on yet",
-            "save its slices as single images, masks likewise",
-        )
-        for pair, header in headers.items()
-        if pair not in flat
-    ]
-    channels = Counter(headers[pair].channels for pair in pairs if pair in flat)
-    if len(channels) > 1:
-        (usual, count), *_ = channels.most_common()
-        problems += [
-            _error(
-                pair.image,
-                f"it has {_channels(headers[pair].channels)}, but {count} of {len(flat)} images have "
-                f"{_channels(usual)}",
-                "save all images with the same channels",
-            )
-            for pair in pairs
-            if pair in flat and headers[pair].channels != usual
-        ]
+    for pair, header in headers.items():
+        volume = f"this is a volume of {describe_size(header.size)} pixels (depth x height x width), and "
+        remedy = "save its slices as single images, masks likewise"
+        if pair in flat:
+            continue
+        if 2 * len(flat) >= len(headers):
+            most = f"{len(flat)} of {len(headers)} are images: it is left out, volumes are not trained on yet"
+            problems.append(_warning(pair.image, volume + most, remedy))
+        else:
+            problems.append(_error(pair.image, volume + "volumes are not trained on yet", remedy))
     return problems, flat
+
+
+def _check_channels(looks: Sequence[Look]) -> tuple[int, list[Problem]]:
+    """The channels of most images, and those that cannot be brought to them without a loss."""
+    usual, count = Counter(look.channels for look in looks).most_common(1)[0]
+    adapted = [k for k in looks if (k.gray and k.channels == 3 and usual == 1) or (k.channels == 1 and usual == 3)]
+    problems = [
+        _error(
+            look.pair.image,
+            f"it has {_channels(look.channels)}, but {count} of {len(looks)} images have {_channels(usual)}",
+            "save all images with the same channels",
+        )
+        for look in looks
+        if look.channels != usual and look not in adapted
+    ]
+    if adapted:
+        told = f"{len(adapted)} of {len(looks)} images are {'gray saved as RGB' if usual == 1 else 'gray'} "
+        told += f"({_names(adapted)}), the others have {_channels(usual)}: read as such"
+        problems.append(_warning(adapted[0].pair.image, told, "nothing needs to be done if they show the same kind"))
+    return usual, problems
+
+
+def _check_sparse(looks: Sequence[Look]) -> list[Problem]:
+    """Masks of ids that hold few of the objects that their images show."""
+    objects, alike = sum(look.objects for look in looks), sum(look.alike for look in looks)
+    sparse = [look for look in looks if look.alike >= MANY_MORE * look.objects]
+    if alike < MANY_MORE * objects or 2 * len(sparse) < len(looks):
+        return []
+    return [
+        _error(
+            sparse[0].pair.mask.parent,
+            f"the masks hold {objects} objects, and about {alike} more places look like them: most of them seem to be "
+            "unpainted, and would be learned as background",
+            SPARSE_REMEDY,
+        )
+    ]
 
 
 def _channels(number: int) -> str:
     return "1 channel" if number == 1 else f"{number} channels"
 
 
-def _look(pair: Pair) -> tuple[_Look | None, list[Problem]]:
+def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
     """Read one pair and keep counts; a pair with an unreadable file gives no look."""
     problems: list[Problem] = []
     path = pair.image
@@ -220,10 +231,11 @@ def _look(pair: Pair) -> tuple[_Look | None, list[Problem]]:
         array = files.read(path).array
         size, channels, dtype = tuple(int(n) for n in array.shape[1:]), int(array.shape[0]), array.dtype.name
         low, high, broken = _range(array)
+        gray = channels == 1 or (channels == 3 and all(np.array_equal(array[0], other) for other in array[1:]))
+        small = thumbnail(array)
         digest = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
-        del array  # before the mask is read
         path = pair.mask
-        mask = files.read_mask(path)
+        mask = read_mask_of(pair)
     except (ImageError, MissingError) as error:
         return None, [_unreadable(path, error)]
     if broken:
@@ -239,7 +251,10 @@ def _look(pair: Pair) -> tuple[_Look | None, list[Problem]]:
     if mask.shape != size:
         fault = size_fault(pair, size, mask.shape)
         problems.append(_error(fault.path, fault.message, fault.remedy))
-    return _Look(pair, size, channels, dtype, low, high, digest, survey(mask, pair.mask)), problems
+    seen = survey(mask, pair.mask)
+    ids = mask.shape == size and (mask.dtype.itemsize > 1 or len(seen.counts) > 3)
+    objects, alike = count_alike(array, mask) if ids else (0, 0)
+    return Look(pair, size, channels, gray, dtype, low, high, digest, small, seen, objects, alike), problems
 
 
 def _range(array: Num[np.ndarray, "c *space"]) -> tuple[float, float, int]:
@@ -254,20 +269,11 @@ def _range(array: Num[np.ndarray, "c *space"]) -> tuple[float, float, int]:
     return float(low), float(high), broken
 
 
-def _class_counts(seen: Seen, legend: Legend) -> tuple[list[int], int]:
-    """Pixels of each class in one mask, and pixels that nobody annotated."""
-    ignored = seen.counts.get(legend.ignore, 0) if legend.ignore is not None else 0
-    if legend.kind == "instances":
-        background = seen.counts.get(0, 0)
-        return [background, sum(seen.counts.values()) - background - ignored], ignored
-    return [seen.counts.get(value, 0) for value in legend.values], ignored
-
-
-def _check_classes(looks: Sequence[_Look], legend: Legend) -> list[Problem]:
+def _check_classes(looks: Sequence[Look], legend: Legend) -> list[Problem]:
     """What the masks, taken together, can and cannot teach."""
     problems: list[Problem] = []
     masks = looks[0].pair.mask.parent
-    counted = [_class_counts(look.seen, legend) for look in looks]
+    counted = [class_counts(look.seen, legend) for look in looks]
     total = np.sum([counts for counts, _ in counted], axis=0)
     if np.count_nonzero(total) < 2:
         only = legend.values[int(np.argmax(total))]
@@ -275,10 +281,19 @@ def _check_classes(looks: Sequence[_Look], legend: Legend) -> list[Problem]:
             _error(
                 masks,
                 f"every annotated pixel of every mask is {only}: there is only one class",
-                "paint what is to be found with another value",
+                SPARSE_REMEDY if legend.ignore == 0 else "paint what is to be found with another value",
             )
         )
         return problems
+    if legend.kind == "classes" and (noisy := [k for k in looks if is_noisy(k.seen.counts, k.pair.mask)]):
+        problems.append(
+            _warning(
+                noisy[0].pair.mask,
+                f"{len(noisy)} of {len(looks)} masks are black and white but for the noise of compression "
+                f"({_names(noisy)}): values above 127 are read as 255, all others as 0",
+                "look at the borders; save masks as PNG",
+            )
+        )
     empty = [look for look, (counts, _) in zip(looks, counted, strict=True) if counts[0] and not any(counts[1:])]
     if empty:
         problems.append(
@@ -302,7 +317,7 @@ def _check_classes(looks: Sequence[_Look], legend: Legend) -> list[Problem]:
             _warning(
                 masks,
                 f"no mask holds the value {legend.ignore} that means not annotated",
-                f"look whether data.ignore={legend.ignore} is the value you meant",
+                f"look whether --ignore {legend.ignore} is the value you meant",
             )
         )
     if legend.kind == "instances":
@@ -316,10 +331,10 @@ def _check_classes(looks: Sequence[_Look], legend: Legend) -> list[Problem]:
     return problems
 
 
-def _compare(looks: Sequence[_Look]) -> list[Problem]:
-    """Images that are the same, and images whose gray values differ too much to be one kind of picture."""
+def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]]]:
+    """Images that are the same or nearly (their names come second), and gray values too unlike to be of one kind."""
     problems: list[Problem] = []
-    first: dict[tuple[bytes, str, tuple[int, ...]], _Look] = {}
+    first: dict[tuple[bytes, str, tuple[int, ...]], Look] = {}
     for look in looks:
         twin = first.setdefault((look.digest, look.dtype, look.size), look)
         if twin is not look:
@@ -330,6 +345,18 @@ def _compare(looks: Sequence[_Look]) -> list[Problem]:
                     "keep one: a copy on both sides of a split makes scores too good",
                 )
             )
+    close = [(looks[i], looks[j]) for i, j, _ in nearly_equal([look.thumbnail for look in looks])]
+    # Copies are named above; neighbours in a film or of one group are never divided.
+    apart = [(a, b) for a, b in close if a.digest != b.digest and _belongs(a.pair) != _belongs(b.pair)]
+    if apart:
+        shown = ", ".join(f"{a.pair.name} and {b.pair.name}" for a, b in apart[:3])
+        problems.append(
+            _warning(
+                apart[0][0].pair.image,
+                f"{len(apart)} pairs of images are nearly identical ({shown}{' ...' if len(apart) > 3 else ''})",
+                "keep one of each, or name what belongs together in a table with a column group",
+            )
+        )
     images = looks[0].pair.image.parent
     dtypes = Counter(look.dtype for look in looks)
     spans = {look: look.high - look.low for look in looks if look.high > look.low}
@@ -352,34 +379,13 @@ def _compare(looks: Sequence[_Look]) -> list[Problem]:
                 "export them all alike",
             )
         )
-    return problems
+    return problems, [(a.pair.name, b.pair.name) for a, b in close]
 
 
-def _names(looks: Sequence[_Look]) -> str:
+def _belongs(pair: Pair) -> str:
+    return pair.group if pair.group is not None else series_of(pair.name)[0]
+
+
+def _names(looks: Sequence[Look]) -> str:
     names = [look.pair.name for look in looks]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _summarise(looks: Sequence[_Look], legend: Legend | None) -> Summary:
-    rows, without_foreground = [], 0
-    total, ignored_total, pixels_total = np.zeros(legend.classes if legend else 0, np.int64), 0, 0
-    for look in looks:
-        counts, ignored = _class_counts(look.seen, legend) if legend else ([], 0)
-        annotated, pixels = max(sum(counts), 1), max(sum(look.seen.counts.values()), 1)
-        shares = tuple(count / annotated for count in counts)
-        ranges = (look.low, look.high)
-        share = ignored / pixels
-        rows.append(Row(look.pair.name, look.size, look.channels, look.dtype, *ranges, shares, share))
-        total += np.array(counts, np.int64)
-        ignored_total, pixels_total = ignored_total + ignored, pixels_total + pixels
-        without_foreground += bool(counts and counts[0] and not any(counts[1:]))
-    return Summary(
-        images=len(looks),
-        sizes=dict(Counter(" x ".join(map(str, look.size)) for look in looks).most_common()),
-        channels=dict(Counter(look.channels for look in looks).most_common()),
-        dtypes=dict(Counter(look.dtype for look in looks).most_common()),
-        class_shares=tuple((total / max(int(total.sum()), 1)).tolist()),
-        share_ignored=ignored_total / max(pixels_total, 1),
-        without_foreground=without_foreground,
-        rows=tuple(rows),
-    )

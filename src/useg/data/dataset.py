@@ -1,6 +1,5 @@
-"""Folders of images and masks -> pairs -> examples in memory.
+"""Pairs of images and masks -> examples in memory. Which files are pairs is known to `layouts.py`.
 
-find_layout   DATA                  -> Layout (the folders to train on, to validate on, to report on)
 find_pairs    a folder of the form  -> list of Pair
               images/ + masks/
 load_example  Pair + Legend         -> Example (image as in the file, labels 0..K-1 and IGNORE)
@@ -12,48 +11,54 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Integer, Num, Shaped, UInt8
 
-from useg.data.legend import Fault, Legend, to_classes
+from useg.data.judge import Fault
+from useg.data.legend import Legend, to_classes
+from useg.data.outlines import Outlines, draw
 from useg.errors import DataError, MissingError
 from useg.images import files
 
-SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "gt")
+MARKS = ("mask", "masks", "seg", "segmentation", "label", "labels", "gt", "annotation")
+"""Words that end the name of a mask: `x_mask.png` beside `x.png`."""
 DOUBLE_SUFFIXES = (".nii.gz", ".ome.tiff", ".ome.tif", ".ome.zarr")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One annotated image: its name (the stem that both files share) and the two files."""
+    """One annotated image: its name and the two files.
+
+    `group` names what images belong together (a patient, a film), None where nobody said. `split` is the part that
+    the data set itself puts the image into, "" where it does not. With `outlines` the mask is drawn from them, and
+    `mask` is the file that they came from.
+    """
 
     name: str
     image: Path
     mask: Path
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which folders (each with images/ and masks/) a data set has; `folder` is what the user pointed at."""
-
-    train: Path
-    val: Path | None
-    test: Path | None
-    folder: Path
+    group: str | None = None
+    split: Literal["", "train", "val", "test"] = ""
+    outlines: Outlines | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
     """One annotated image in memory: gray values as in the file, labels 0..K-1 and IGNORE, pixel size.
 
-    `spacing` is the edge length of a pixel along each axis of the labels, in the unit of the file, or None.
+    `spacing` is the edge length of a pixel along each axis of the labels, in the unit of the file, or None. Images of
+    one `group` are never divided between training and judging.
     """
 
     name: str
     image: Shaped[np.ndarray, "c *space"]
     labels: UInt8[np.ndarray, "*space"]
     spacing: tuple[float, ...] | None = None
+    group: str | None = None
 
 
 def stem_of(path: Path) -> str:
@@ -76,46 +81,48 @@ def describe_size(size: Sequence[int]) -> str:
     return " x ".join(str(int(n)) for n in size) + (" (height x width)" if len(size) == 2 else "")
 
 
-def find_layout(folder: Path) -> Layout:
-    """Say which folders to use: `folder` itself when it has images/, else its train/, val/ and test/.
-
-    Raises MissingError when the folder is not there, DataError when it has neither form.
-    """
-    _require_folder(folder, "give the folder that holds images/ and masks/")
-    if (folder / "images").is_dir():
-        return Layout(train=folder, val=None, test=None, folder=folder)
-    found: dict[str, Path | None] = {}
-    for part, names in SPLIT_NAMES.items():
-        held = [folder / name for name in names if (folder / name / "images").is_dir()]
-        found[part] = held[0] if held else None
-    train = found["train"]
-    if train is None:
-        raise DataError(
-            f"{folder}: there is no images/ folder here and no train/images/; put the images into images/ "
-            f"and their masks, under the same names, into masks/"
-        )
-    return Layout(train=train, val=found["val"], test=found["test"], folder=folder)
+def folder_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first folder in `folder` that has one of the names, or None."""
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """Pair images/NAME.* with masks/NAME.* (any suffixes), sorted by name with 2 before 10.
+    """Pair images/NAME.* with masks/NAME.* or masks/NAME_mask.* (any suffixes), sorted by name with 2 before 10.
 
     Raises MissingError for a missing folder or a missing partner, DataError for an empty folder or two files
     of one stem.
     """
-    _require_folder(folder, "give the folder that holds images/ and masks/")
-    image_folder, mask_folder = folder / "images", folder / "masks"
-    _require_folder(image_folder, "put the images there")
-    _require_folder(mask_folder, "put one mask an image there, under the same name")
-    images, masks = files_by_stem(image_folder), files_by_stem(mask_folder)
+    require_folder(folder, "give the folder that holds images/ and masks/")
+    image_folder = folder_of(folder, IMAGE_FOLDERS) or folder / "images"
+    mask_folder = folder_of(folder, MASK_FOLDERS) or folder / "masks"
+    require_folder(image_folder, "put the images there")
+    require_folder(mask_folder, "put one mask an image there, under the same name")
+    return pair_up(files_by_stem(image_folder), files_by_stem(mask_folder), folder)
+
+
+def pair_up(images: dict[str, Path], masks: dict[str, Path], folder: Path) -> list[Pair]:
+    """Images and masks of equal stems, sorted by name; where none is equal, masks may end in a word such as `_mask`.
+
+    Raises MissingError where one of either is alone.
+    """
     if not images.keys() & masks.keys():
-        raise MissingError(
-            f"{folder}: no mask has the name of an image (images/{min(images.values()).name}, "
-            f"masks/{min(masks.values()).name}); name each mask as its image"
-        )
-    _require_partners(images, masks, mask_folder, "mask", "annotate the image or take it out of images/")
-    _require_partners(masks, images, image_folder, "image", "add the image or take the mask out of masks/")
+        bare = {without_mark(name) or name: path for name, path in masks.items()}
+        masks = bare if len(bare) == len(masks) else masks
+    image_folder, mask_folder = (next(iter(each.values())).parent for each in (images, masks))
+    if not images.keys() & masks.keys():
+        one, other = (min(each.values()).relative_to(folder) for each in (images, masks))
+        raise MissingError(f"{folder}: no mask has the name of an image ({one}, {other}); name each mask as its image")
+    _require_partners(images, masks, mask_folder, "mask", f"annotate the image or take it out of {image_folder.name}/")
+    _require_partners(
+        masks, images, image_folder, "image", f"add the image or take the mask out of {mask_folder.name}/"
+    )
     return [Pair(name, images[name], masks[name]) for name in sorted(images, key=natural_key)]
+
+
+def without_mark(name: str) -> str | None:
+    """`x` for `x_mask`, `x-seg`, `x.label`; None for a name that ends in no such word."""
+    found = re.fullmatch(rf"(.+)[_\-. ]({'|'.join(MARKS)})", name, re.IGNORECASE)
+    return found[1] if found else None
 
 
 def find_partners(folder: Path, names: Iterable[str], what: str) -> dict[str, Path]:
@@ -124,7 +131,7 @@ def find_partners(folder: Path, names: Iterable[str], what: str) -> dict[str, Pa
     `what` says in messages what these files are, such as "region". Raises MissingError when the folder or one of
     the files is not there.
     """
-    _require_folder(folder, f"give the folder that holds one {what} an image")
+    require_folder(folder, f"give the folder that holds one {what} an image")
     files_there, found = files_by_stem(folder), {}
     for name in names:
         if name not in files_there:
@@ -133,7 +140,8 @@ def find_partners(folder: Path, names: Iterable[str], what: str) -> dict[str, Pa
     return found
 
 
-def _require_folder(folder: Path, remedy: str) -> None:
+def require_folder(folder: Path, remedy: str) -> None:
+    """Raise MissingError where there is no such folder."""
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "there is no such folder"
         raise MissingError(f"{folder}: {what}; {remedy}")
@@ -166,23 +174,43 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def load_example(pair: Pair, legend: Legend) -> Example:
-    """Read one pair. Raises ImageError for an unreadable file, DataError for a mask that does not fit."""
+def read_mask_of(pair: Pair) -> Integer[np.ndarray, "*space"]:
+    """The values of a pair's mask, read or drawn. Raises ImageError or MissingError for an unreadable file."""
+    return draw(pair.outlines) if pair.outlines is not None else files.read_mask(pair.mask)
+
+
+def in_channels(image: Num[np.ndarray, "c *space"], channels: int | None) -> Num[np.ndarray, "k *space"]:
+    """The image with so many channels, where that changes nothing: gray saved as RGB and back; else as it is."""
+    if channels == 1 and image.shape[0] == 3 and all(np.array_equal(image[0], other) for other in image[1:]):
+        return image[:1]
+    if channels == 3 and image.shape[0] == 1:
+        return np.repeat(image, 3, axis=0)
+    return image
+
+
+def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Example:
+    """Read one pair; gray and RGB become one another where `channels` asks for it.
+
+    Raises ImageError for an unreadable file, DataError for a mask that does not fit.
+    """
     image = files.read(pair.image)
-    labels = to_classes(files.read_mask(pair.mask), legend, pair.mask)
+    labels = to_classes(read_mask_of(pair), legend, pair.mask)
     if image.array.shape[1:] != labels.shape:
         raise DataError(size_fault(pair, image.array.shape[1:], labels.shape).line)
     spacing = None if image.spacing is None else tuple(float(edge) for edge in image.spacing)
-    return Example(pair.name, image.array, labels, spacing)
+    return Example(pair.name, in_channels(image.array, channels), labels, spacing, pair.group)
 
 
 def load_examples(
-    pairs: Sequence[Pair], legend: Legend, progress: Callable[[int, int], None] | None = None
+    pairs: Sequence[Pair],
+    legend: Legend,
+    progress: Callable[[int, int], None] | None = None,
+    channels: int | None = None,
 ) -> list[Example]:
     """Read all pairs in order; `progress(done, total)` is called after each."""
     examples = []
     for done, pair in enumerate(pairs, 1):
-        examples.append(load_example(pair, legend))
+        examples.append(load_example(pair, legend, channels))
         if progress is not None:
             progress(done, len(pairs))
     return examples

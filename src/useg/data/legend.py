@@ -1,11 +1,7 @@
-"""What the values of masks mean: classes, ids of objects, and pixels that nobody annotated.
-
-A meaning is never guessed where two readings are likely: {0, 255} is binary, {0, 1, 255} is refused until the user
-says what 255 is.
-"""
+"""What the values of masks mean: classes, ids of objects, and pixels that nobody annotated."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,13 +10,18 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from useg.errors import DataError
+from useg.errors import DataError, SettingsError
+from useg.images.image import COLOUR
 from useg.labels import IGNORE
+from useg.pictures.palette import class_colours
 
 MAX_CLASSES = 64
 """Values 0..63 at most are classes; more are ids of objects or the grays of a picture."""
-MAX_GRAYS = 8
-"""So many unevenly spaced values (0, 128, 255) are taken as classes."""
+LOSSY = (".jpg", ".jpeg", ".webp")
+NEAR = 32
+"""How far from 0 and 255 compression moves the pixels of a binary mask, but for a few along the borders."""
+NOISE = 0.05
+"""At most this share of a noisy binary mask lies further from both."""
 CHUNK = 1 << 22
 """Pixels counted at once: numpy's bincount copies its input to 64-bit integers."""
 
@@ -28,9 +29,10 @@ CHUNK = 1 << 22
 class Legend(BaseModel):
     """Which value in the mask files is which class.
 
-    `values[k]` is the file value of class k, `ignore` the file value of pixels that nobody annotated. With
-    `kind="instances"` the files hold ids of objects, and every id other than 0 is class 1: for now useg
-    learns objects as one foreground class.
+    `values[k]` is the file value of class k, `ignore` the file value of pixels that nobody annotated; a colour
+    has the value `COLOUR + 0xRRGGBB`, black 0. With `kind="instances"` the files hold ids of objects, and every
+    id other than 0 is class 1: for now useg learns objects as one foreground class. `colours[k]` is how class k
+    is painted, RGB 0..255; None takes colours that are easy to tell apart.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +41,17 @@ class Legend(BaseModel):
     ignore: int | None = None
     names: list[str]
     kind: Literal["classes", "instances"] = "classes"
+    colours: list[tuple[int, int, int]] | None = None
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        """RGB 0..255 of each class in pictures."""
+        return self.colours or class_colours(self.classes)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the mask files are colour-coded."""
+        return any(value >= COLOUR for value in [*self.values, self.ignore or 0]) and self.kind == "classes"
 
     @property
     def classes(self) -> int:
@@ -51,6 +64,8 @@ class Legend(BaseModel):
             raise ValueError(f"values must be 1 to {IGNORE - 1} different integers, not {self.values}")
         if len(self.names) != len(self.values):
             raise ValueError(f"{len(self.values)} values need as many names, not {len(self.names)}")
+        if self.colours is not None and len(self.colours) != len(self.values):
+            raise ValueError(f"{len(self.values)} values need as many colours, not {len(self.colours)}")
         if self.ignore in self.values:
             raise ValueError(f"{self.ignore} is the value of a class and cannot also mean not annotated")
         if self.kind == "instances" and self.values != [0, 1]:
@@ -59,28 +74,13 @@ class Legend(BaseModel):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The values of one mask: pixels of each value, bits of a pixel, and the share of its values (0 left out)
-    that form one connected piece: near 1 for ids of objects, small for classes."""
+class Entry:
+    """A line of a legend file: mask value, name, colour in pictures (or None), and whether it means not annotated."""
 
-    path: Path
-    bits: int
-    counts: dict[int, int]
-    whole: float
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that keeps a mask from being used: the file, what is wrong, what to do."""
-
-    path: Path
-    message: str
-    remedy: str
-
-    @property
-    def line(self) -> str:
-        """The fault as one line."""
-        return f"{self.path}: {self.message}; {self.remedy}"
+    value: int
+    name: str
+    colour: tuple[int, int, int] | None = None
+    ignore: bool = False
 
 
 def count_values(labels: Integer[np.ndarray, "*space"]) -> dict[int, int]:
@@ -99,130 +99,76 @@ def count_values(labels: Integer[np.ndarray, "*space"]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
-def survey(mask: Integer[np.ndarray, "*space"], path: Path) -> Seen:
-    """Count the values of one mask, and how many of them form one piece (8-connected)."""
-    counts = count_values(mask)
-    whole = 0.0
-    if len(counts) > 3:  # up to two values beside 0 are classes whatever their shape
-        from skimage import measure
-
-        # mypy: scikit-image has no annotations
-        pieces, number = measure.label(  # type: ignore[no-untyped-call]
-            mask, background=0, connectivity=mask.ndim, return_num=True
-        )
-        value_of = np.zeros(number + 1, mask.dtype)
-        value_of[pieces.reshape(-1)] = mask.reshape(-1)
-        _, pieces_of = np.unique(value_of[1:], return_counts=True)
-        whole = float(np.mean(pieces_of == 1))
-    return Seen(path, mask.dtype.itemsize * 8, counts, whole)
+def in_colours(counts: Mapping[int, int]) -> dict[int, int]:
+    """Counts of a mask that belongs to a colour-coded set: its grays are colours too (255 is white)."""
+    return dict(sorted((COLOUR + 0x10101 * v if 0 < v < 256 else v, n) for v, n in counts.items()))
 
 
-def legend_of(
-    seen: Sequence[Seen], ignore: int | None = None, kind: Literal["classes", "instances"] | None = None
-) -> Legend:
-    """Decide what the values of all masks together mean; `kind` given, ids and classes are not told apart.
+def is_noisy(counts: Mapping[int, int], path: Path) -> bool:
+    """Whether a mask is binary {0, 255} but for the noise of lossy compression (JPEG saved as whatever).
 
-    Raises DataError (the first of `judge_values`' faults) where they have no one meaning.
+    Nearly all pixels are near 0 or near 255, and the values spread around both ends and between them, as classes
+    and ids never do; of a file that is JPEG by name, being near is enough.
     """
-    found = judge_values(seen, ignore, kind)
-    if isinstance(found, Legend):
-        return found
-    raise DataError(found[0].line)
-
-
-def judge_values(
-    seen: Sequence[Seen], ignore: int | None = None, kind: Literal["classes", "instances"] | None = None
-) -> Legend | list[Fault]:
-    """The legend of these masks, or every mask that keeps them from having one.
-
-    In this order: ids of objects; 0..K-1 and {0, 255}; one value too many in few pixels (a slip of the
-    brush); 0..K-1 and 255, which has two readings; few gray values; anything else is refused.
-    """
-    where = {value: [s for s in seen if value in s.counts] for s in seen for value in s.counts if value != ignore}
-    values = sorted(where)
-    if not values:
-        everything = f"every pixel is {ignore}, not annotated" if seen else "there is no mask"
-        return [Fault(seen[0].path if seen else Path("masks"), everything, "annotate at least one image")]
-    if kind == "instances" or (kind is None and _are_instances(seen, values)):
-        return Legend(values=[0, 1], ignore=ignore, names=["background", "object"], kind="instances")
-    if _are_regular(values):
-        return _classes(values, ignore)
-
-    most = max(len(values) // 4, 1)
-    odd = [v for v in values if len(where[v]) <= max(len(seen) // 4, 1) and _share(where[v], v) < 1e-3][:most]
-    rest = [v for v in values if v not in odd]
-    if odd and len(rest) > 1 and _are_regular(rest):
-        return [
-            Fault(
-                s.path,
-                f"the value {v} stands in {s.counts[v]} pixels, and all other values are {_listing(rest)}",
-                f"paint them as one of those, or, if {v} means not annotated, say --set data.ignore={v}",
-            )
-            for v in odd
-            for s in where[v]
-        ]
-    if values[-1] == 255 and len(values) > 2 and _are_regular(values[:-1]):
-        return [
-            Fault(
-                where[255][0].path,
-                f"the value 255 beside {_listing(values[:-1])} has two readings",
-                "if it means not annotated, say --set data.ignore=255; if it is a class, save the masks "
-                "with the values 0, 1, 2 ...",
-            )
-        ]
-    if len(values) <= MAX_GRAYS or (values[0] >= 0 and values[-1] < MAX_CLASSES):
-        return _classes(values, ignore)
-    worst = max(seen, key=lambda s: len(s.counts))
-    return [
-        Fault(
-            worst.path,
-            f"the {len(worst.counts)} values {_listing(list(worst.counts))} are neither classes nor "
-            f"ids of objects, as in a blurred or JPEG-compressed mask",
-            "save the masks as PNG or TIFF with one value a class: 0, 1, 2 ...",
-        )
-    ]
-
-
-def _are_regular(values: list[int]) -> bool:
-    return values == [0, 255] or (values == list(range(len(values))) and len(values) <= MAX_CLASSES)
-
-
-def _are_instances(seen: Sequence[Seen], values: list[int]) -> bool:
-    """Ids of objects are many, form one piece each, and differ from file to file; 16 bits make them likely.
-
-    Frames of one film hold the ids 0..7 throughout, which as numbers could be classes: only the pieces tell.
-    """
-    many = [s for s in seen if len(s.counts) > 3]
-    if values[0] < 0 or not many:
+    if set(counts) <= {0, 1} or set(counts) <= {0, 255} or min(counts) < 0 or max(counts) > 255:
         return False
-    whole = sum(s.whole * len(s.counts) for s in many) / sum(len(s.counts) for s in many)
-    if len(values) > MAX_CLASSES:
-        return whole >= 0.5
-    differ = len(seen) == 1 or len({frozenset(s.counts) for s in seen}) > 1
-    deep = max(s.bits for s in seen) > 8
-    return differ and whole >= 0.8 and len(values) >= (6 if deep else 10)
+    between = sum(n for v, n in counts.items() if NEAR < v < 255 - NEAR)
+    spread = [sum(low <= v <= high for v in counts) for low, high in ((0, 32), (33, 222), (223, 255))]
+    lossy = path.suffix.lower() in LOSSY
+    return between <= NOISE * sum(counts.values()) and (lossy or min(spread) >= 3)
 
 
-def _classes(values: list[int], ignore: int | None) -> Legend:
-    names = ["background", "foreground"] if len(values) == 2 else [f"class {value}" for value in values]
-    return Legend(values=values, ignore=ignore, names=names)
+def ignored_value(ignore: int | None, unlabelled: Literal["auto", "background", "ignore"]) -> int | None:
+    """The mask value of pixels that nobody annotated: `ignore`, or 0 with `unlabelled="ignore"`.
+
+    Raises SettingsError where both are said, and differ.
+    """
+    if unlabelled != "ignore":
+        return ignore
+    if ignore not in (None, 0):
+        raise SettingsError(
+            f"--ignore {value_text(ignore or 0)} with --unlabelled ignore: only one value can mean not "
+            "annotated; repaint one of them, or leave one out"
+        )
+    return 0
 
 
-def _share(seen: Sequence[Seen], value: int) -> float:
-    return sum(s.counts[value] for s in seen) / sum(sum(s.counts.values()) for s in seen)
+def value_text(value: int) -> str:
+    """A mask value for people: a number, or `#rrggbb` for a colour."""
+    return f"#{value & 0xFFFFFF:06x}" if value >= COLOUR else str(value)
 
 
-def _listing(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values)) if len(values) <= 6 else f"{values[0]}, {values[1]} ... {values[-1]}"
+def parse_value(text: str | int) -> int:
+    """The mask value that people write: `11`, or `#rrggbb` for a colour. Raises ValueError."""
+    if isinstance(text, int) or not text.strip().startswith("#"):
+        return int(text)
+    rgb = int(text.strip()[1:], 16)
+    if len(text.strip()) != 7:
+        raise ValueError(f"{text} is no colour; write #rrggbb")
+    return COLOUR + rgb if rgb else 0
+
+
+def listing(values: Sequence[int]) -> str:
+    """Mask values for people, a few of many."""
+    words = [value_text(value) for value in values]
+    return ", ".join(words) if len(words) <= 6 else f"{words[0]}, {words[1]} ... {words[-1]}"
 
 
 def to_classes(mask: Integer[np.ndarray, "*space"], legend: Legend, path: Path) -> UInt8[np.ndarray, "*space"]:
     """Turn the values of a mask file into classes 0..K-1 and IGNORE.
 
     With two classes of which the first is 0, masks of {0, 1} and {0, 255} are both understood, whichever the
-    legend was made from. Raises DataError for any other value that the legend does not know.
+    legend was made from, and the noise of a compressed {0, 255} is cleaned. Raises DataError for any other value
+    that the legend does not know.
     """
+    if legend.coloured:
+        grays = (mask > 0) & (mask < 256)
+        mask = np.where(grays, COLOUR + 0x10101 * mask.astype(np.int32), mask)
     present = count_values(mask)
+    binary = legend.kind == "classes" and legend.values in ([0, 1], [0, 255]) and legend.ignore is None
+    if binary and is_noisy(present, path):
+        cleaned: np.ndarray = (mask > 127).astype(np.uint8)
+        return cleaned
     of_file = dict(zip(legend.values, range(legend.classes), strict=True))
     if legend.kind == "instances":
         of_file = {value: int(value != 0) for value in present if value >= 0}
@@ -234,10 +180,10 @@ def to_classes(mask: Integer[np.ndarray, "*space"], legend: Legend, path: Path) 
         of_file[legend.ignore] = IGNORE
     unknown = [value for value in present if value not in of_file]
     if unknown:
-        value, known = unknown[0], _listing(legend.values)
+        value, known = unknown[0], listing(legend.values)
         raise DataError(
-            f"{path}: the value {value} stands in {present[value]} pixels, but the classes are {known}; "
-            f"paint them as one of those, or, if it means not annotated, say --set data.ignore={value}"
+            f"{path}: the value {value_text(value)} stands in {present[value]} pixels, but the classes are {known}; "
+            f"paint them as one of those, or, if it means not annotated, train with --ignore {value_text(value)}"
         )
     classes = np.array([of_file[value] for value in present], np.uint8)
     if mask.dtype.kind == "u" and mask.dtype.itemsize <= 2:

@@ -4,6 +4,7 @@ Images of one subject, slices of one stack and frames of one film resemble each 
 sides of a split, the score says how well the network remembers, not how well it generalises. So a random
 choice is the last resort:
 
+    groups that the data set names   whole groups, two or more of them
     fewer than 5 images              a strip of each image, with a gap beside it
     3 or more groups of names        whole groups (s01_b10, s01_b15, s02_b10 ...)
     one or two numbered series       the end of each series, one frame left out (00, 01 ...)
@@ -59,10 +60,13 @@ def split(
     if not examples:
         raise DataError("there is no example to split; annotate at least one image")
     ordered = sorted(examples, key=lambda example: natural_key(example.name))
-    if len(ordered) < FEW:
+    holds = [_classes_in(example) for example in ordered]
+    said = _members([(example.name if example.group is None else example.group, None) for example in ordered])
+    if any(example.group is not None for example in ordered) and len(said) > 1:
+        found = _by_groups(ordered, said, holds, share, seed, "group")
+    elif len(ordered) < FEW:
         found = _by_parts(ordered, share)
     else:
-        holds = [_classes_in(example) for example in ordered]
         series = [series_of(example.name) for example in ordered]
         members = _members(series)
         if len(members) >= 3 and sum(len(m) >= 2 for m in members.values()) * 2 > len(members):
@@ -141,7 +145,7 @@ def _part(example: Example, axis: int, start: int, stop: int) -> Example:
     cut = [slice(None)] * example.labels.ndim
     cut[axis] = slice(start, stop)
     name = f"{example.name}[{AXES[len(cut)][axis]} {start}-{stop - 1}]"
-    return Example(name, example.image[(slice(None), *cut)], example.labels[tuple(cut)], example.spacing)
+    return Example(name, example.image[(slice(None), *cut)], example.labels[tuple(cut)], example.spacing, example.group)
 
 
 def _by_one_image(examples: Sequence[Example], small: Example) -> Split:
@@ -166,6 +170,7 @@ def _by_groups(
     holds: Sequence[frozenset[int]],
     share: float,
     seed: int,
+    word: str = "subject",
 ) -> Split:
     """Whole groups, as near to the share as they come.
 
@@ -190,8 +195,8 @@ def _by_groups(
     indices = sorted(index for key in chosen for index in members[key])
     listed = _listing(sorted(chosen, key=natural_key))
     reason = (
-        f"validation: subject{'s' if len(best) > 1 else ''} {listed} ({len(indices)} of {len(examples)} "
-        f"images), because images of one subject resemble each other"
+        f"validation: {word}{'s' if len(best) > 1 else ''} {listed} ({len(indices)} of {len(examples)} "
+        f"images), because images of one {word} resemble each other"
     )
     return _divide(examples, indices, reason)
 

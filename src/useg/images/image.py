@@ -19,6 +19,9 @@ from useg.errors import ImageError
 MAX_BYTES = 2**31
 """Largest decoded image, in bytes, that is read into memory unless the caller allows more."""
 
+COLOUR = 1 << 24
+"""In a label image a colour is the number `COLOUR + 0xRRGGBB`, beyond any gray value; black is 0."""
+
 MAX_PIXELS_PER_BYTE = 10_000
 """More pixels a file byte than deflate (1032:1, eight 1-bit pixels a byte), LZW or JPEG can reach."""
 
@@ -219,7 +222,8 @@ def as_labels(image: Image) -> Integer[np.ndarray, "*space"]:
     """The class or object numbers that an image holds, `[Z] Y X`.
 
     Gray images, colour images whose channels are all equal (gray saved as RGB) and float images of whole
-    numbers are label images; the values stay as stored.
+    numbers are label images; the values stay as stored. In an 8-bit RGB image each colour becomes the number
+    `COLOUR + 0xRRGGBB`, and black 0.
 
     Raises:
         ImageError: the image has several different channels, or values that are not whole numbers.
@@ -227,11 +231,10 @@ def as_labels(image: Image) -> Integer[np.ndarray, "*space"]:
     name = image.path or "this image"
     first: np.ndarray = image.array[0]
     if image.channels > 1 and any(not np.array_equal(first, other) for other in image.array[1:]):
-        if image.channels == 3:
-            raise ImageError(
-                f"{name}: is a colour image, and colour-coded masks are not read yet; "
-                "save class numbers 0, 1, 2, ... in one channel"
-            )
+        if image.channels == 3 and image.dtype == np.uint8:
+            red, green, blue = image.array.astype(np.int32)
+            rgb: np.ndarray = (red << 16) | (green << 8) | blue
+            return np.where(rgb, rgb + np.int32(COLOUR), np.int32(0))
         raise ImageError(f"{name}: has {image.channels} different channels, a mask has one; save class numbers in one")
     if np.issubdtype(first.dtype, np.integer):
         return first
