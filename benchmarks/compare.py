@@ -22,7 +22,7 @@ from useg import machine
 from useg.cli import parse_settings
 from useg.data.prepare import prepare
 from useg.evaluate import evaluate
-from useg.plan import load_settings
+from useg.settings import load_settings
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from useg import machine
 from useg.data.dataset import find_pairs
-from useg.plan import load_settings
+from useg.settings import load_settings
 from useg.unet.model import read_card
 
 COLUMNS = (

@@ -19,6 +19,7 @@ from useg.errors import SettingsError
 from useg.images import Image as Labelled
 from useg.images.files import read, write_labels, write_picture
 from useg.images.image import InBody
+from useg.unet.model import read_card
 
 TINY = {
     "network.width": 4,
@@ -429,3 +430,23 @@ def test_bytes_are_read_with_their_unit(text: str | None, count: int | None) -> 
 def test_bytes_without_meaning() -> None:
     with pytest.raises(SettingsError, match="4 apples"):
         parse_bytes("4 apples")
+
+
+def test_colours_and_names_of_a_legend_reach_the_model(useg: Useg, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "abcdef":
+        mask = np.zeros((64, 64, 3), np.uint8)
+        mask[10:40, 10:40] = 255, 0, 0
+        mask[50:, :] = 0, 0, 255
+        write_picture(tmp_path / "data" / "images" / f"{name}.png", rng.integers(0, 255, (64, 64), np.uint8))
+        write_picture(tmp_path / "data" / "masks" / f"{name}.png", mask)
+    (tmp_path / "data" / "legend.csv").write_text("colour,name\n#000000,ground\n#ff0000,roof\n#0000ff,void\n")
+    run = tmp_path / "run"
+    said = useg("train", tmp_path / "data", "-o", run, "--steps", 1, "--device", "cpu", *SET)
+    assert said.code == 0, said.err
+    card = read_card(run)
+    assert [(c.name, c.colour) for c in card.classes] == [("ground", (0, 0, 0)), ("roof", (255, 0, 0))]
+    assert useg("evaluate", run, tmp_path / "data").code == 0
+    assert useg("predict", run, tmp_path / "data" / "images", "-o", tmp_path / "out").code == 0
+    said = useg("score", tmp_path / "out", tmp_path / "data" / "masks")
+    assert said.code == 0 and "roof" in said.err

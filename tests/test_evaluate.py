@@ -123,6 +123,31 @@ def test_names_of_the_classes_come_with_the_scores(tmp_path: Path) -> None:
     assert result.overlap.dice == (1, 1, 1)
 
 
+def test_regions_count_within_only() -> None:
+    """A wall that is missing outside of what counts joins nothing that counts."""
+    truth = np.ones((12, 24), np.uint8)
+    truth[:, 12] = truth[6] = 0
+    joined = truth.copy()
+    joined[9:, 12] = 1
+    within = np.zeros(truth.shape, bool)
+    within[:6] = True
+    regions = [score([Scored("a", truth, joined, within=w)], 2, region_class=1).regions for w in (None, within)]
+    assert regions[0] is not None and regions[1] is not None
+    assert regions[0].best.v_rand < 0.9 and regions[0].warping_error > 0
+    assert regions[1].best.v_rand == pytest.approx(1) and regions[1].warping_error == 0
+
+
+def test_folders_and_probabilities_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    mask = np.eye(8, dtype=np.uint8)
+    predictions = write_all(tmp_path / "labels", {"a": mask})
+    with pytest.raises(MissingError, match="nowhere: there is no such folder"):
+        score_folders(predictions, tmp_path / "nowhere")
+    masks = write_all(tmp_path / "masks", {"a": mask})
+    write_probabilities(predictions / "a_probabilities.tif", np.zeros((1, 8, 8), np.float32))
+    with pytest.raises(DataError, match=r"a_probabilities\.tif: it has the shape \(1, 8, 8\), but 2 classes"):
+        score_folders(predictions, masks, region_class=1)
+
+
 @pytest.mark.parametrize("region_class", [-1, 2])
 def test_regions_of_a_class_that_is_not_there(region_class: int) -> None:
     mask = np.eye(4, dtype=np.uint8)

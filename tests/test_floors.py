@@ -13,6 +13,7 @@ FLOORS = [
     ["atomic", "machine"],
     ["images", "unet", "pictures", "metrics"],
     ["data"],
+    ["settings"],
     ["plan", "predict"],
     ["predict_files", "evaluate", "checkpoint", "pace"],
     ["loop"],

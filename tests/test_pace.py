@@ -3,7 +3,7 @@
 import torch
 
 from useg.pace import step_seconds
-from useg.plan import Settings, override
+from useg.settings import Settings, override
 
 TINY = {"network.width": 2, "network.depth": 1, "machine.device": "cpu", "samples.batch": 1}
 

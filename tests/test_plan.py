@@ -12,7 +12,8 @@ from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.samples import Sampler
 from useg.errors import SettingsError
-from useg.plan import ENOUGH_STEPS, USABLE, WIDTHS, Settings, load_settings, make_plan, override, save_settings
+from useg.plan import ENOUGH_STEPS, USABLE, WIDTHS, make_plan
+from useg.settings import Settings, load_settings, override, save_settings
 from useg.unet.settings import UNetSettings
 
 few = settings(max_examples=15, deadline=None)

@@ -21,10 +21,10 @@ from safetensors.torch import load_file
 
 from useg.demo import draw_data_set
 from useg.errors import DataError, MissingError, OutputError, SettingsError, SizeError, TrainingError, UsegError
-from useg.images.files import write_labels, write_picture
+from useg.images.files import read_mask, write_labels, write_picture
 from useg.loop import Progress, Watcher
-from useg.plan import load_settings
 from useg.predict import Predictor, PredictSettings
+from useg.settings import load_settings
 from useg.train import train
 from useg.unet.model import read_card
 from useg.unet.settings import article_settings
@@ -324,6 +324,36 @@ def test_a_used_folder_is_not_used_again(data: Path, whole: Path) -> None:
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     assert "no run to resume" in refused(MissingError, None, tmp_path / "run", resume=True)
+
+
+def test_a_run_goes_on_with_its_own_settings(data: Path, whole: Path) -> None:
+    assert train(data, whole, steps=STEPS, overrides=TINY, resume=True).finished
+    for other in ({"steps": STEPS + 1}, {"minutes": 1.0}, {"overrides": {"network.width": 8}}):
+        said = refused(SettingsError, data, whole, resume=True, **other)
+        assert "--resume goes on with the settings of the run" in said
+
+
+def test_settings_that_cannot_run_leave_no_run_behind(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refused(SettingsError, data, run, steps=1, overrides={**TINY, "loss.cross_entropy": 0, "loss.dice": 0})
+    assert not run.exists()
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refused(OutputError, data, tmp_path / "file", steps=1, overrides=TINY)
+
+
+def test_a_validation_part_that_nobody_annotated_keeps_the_last_model(data: Path, tmp_path: Path) -> None:
+    """Its score is unknown, which is no best that later ones could not pass."""
+    folder = tmp_path / "data"
+    for part, source, value in (("train", "train", None), ("val", "test", 9)):
+        for image in sorted((data / source / "images").iterdir()):
+            (folder / part / "images").mkdir(parents=True, exist_ok=True)
+            (folder / part / "images" / image.name).symlink_to(image)
+            mask = read_mask(data / source / "masks" / image.name)
+            write_labels(folder / part / "masks" / image.name, mask if value is None else np.full_like(mask, value))
+    result = train(folder, tmp_path / "run", steps=6, overrides={**TINY, "data.ignore": 9, "validations": 3})
+    assert result.validation is None
+    model, last = (load_file(tmp_path / "run" / f"{name}.safetensors") for name in ("model", "last"))
+    assert all(torch.equal(model[key], last[key]) for key in model)
 
 
 def test_changed_data_are_not_resumed_on(tmp_path: Path) -> None:

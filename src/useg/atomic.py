@@ -21,24 +21,51 @@ def replacing(path: Path) -> Iterator[Path]:
         OutputError: the disk is full, may not be written, or a file stands where a folder is needed.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    with _telling(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Made here, so that others may read it as far as the umask lets them; some writers would make it 0600.
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a format that is a folder: yield a name for the new folder, then put it in place.
+
+    A folder cannot be renamed over another, so the old one steps aside for a moment.
+    """
+    temporary, old = (path.with_name(f".{path.stem}.{os.getpid()}.{what}") for what in ("new", "old"))
+    with _telling(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
+        finally:
+            for folder in (temporary, old):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Tell what the disk says in one line of ours."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Made here, so that others may read it as far as this process lets them; some writers would make it 0600.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield
     except UsegError:
         raise
     except OSError as error:
         what = error.strerror or str(error)
         raise OutputError(f"{path}: cannot be written ({what}); free the disk, or name another folder") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def require_output_folder(path: Path) -> None:
@@ -52,24 +79,6 @@ def require_output_folder(path: Path) -> None:
             if not part.is_dir():
                 raise OutputError(f"{part}: is a file, and a folder is needed for the results; name another folder")
             return
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """As `replacing`, for a format that is a folder: yield a name for the new folder, then put it in place.
-
-    A folder cannot be renamed over another, so the old one steps aside for a moment.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (path.with_name(f".{path.stem}.{os.getpid()}.{what}") for what in ("new", "old"))
-    try:
-        yield temporary
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-    finally:
-        for folder in (temporary, old):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -33,8 +33,8 @@ from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
 from useg.metrics.warping import warping_error
 from useg.pictures.overlay import ERROR_LEGEND, error_map, overlay, to_gray_rgb
 from useg.pictures.sheet import contact_sheet
-from useg.plan import load_settings
 from useg.predict import Prediction, Predictor
+from useg.settings import load_settings
 from useg.unet.model import ModelCard
 
 

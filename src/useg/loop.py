@@ -24,8 +24,9 @@ from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
 from useg.evaluate import evaluate
-from useg.plan import Settings, describe_input
+from useg.plan import describe_input
 from useg.predict import Predictor, TorchRunner
+from useg.settings import Settings
 from useg.unet.losses import segmentation_loss
 from useg.unet.model import ClassInfo, ModelCard, save_model
 from useg.unet.network import UNet

@@ -9,7 +9,7 @@ from statistics import median
 import torch
 
 from useg import machine
-from useg.plan import Settings
+from useg.settings import Settings
 from useg.unet.losses import segmentation_loss
 from useg.unet.network import UNet
 from useg.unet.optimise import make_optimiser

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from useg.atomic import write_text
 from useg.data.augment import NO_AUGMENTATION, AugmentSettings
 from useg.data.dataset import Example
-from useg.data.legend import Legend, parse_value
+from useg.data.legend import Legend
 from useg.data.orientation import Symmetries, find_symmetries
 from useg.data.samples import Sampler, SampleSettings, class_shares
 from useg.data.thickness import class_thickness
 from useg.errors import SettingsError
+from useg.settings import Settings, override
 from useg.unet.losses import LossSettings
 from useg.unet.model import InputSeen
-from useg.unet.normalise import NormaliseSettings, subsample
+from useg.unet.normalise import subsample
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings
 
@@ -40,87 +37,6 @@ USABLE = 0.8
 """Share of a budget of minutes that is left for steps: reading, samples and validations take the rest."""
 FINE = 4.0
 """Where the thinner half of the classes is thinner than this, in pixels, the network must look at single pixels."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _mask_value(value: object) -> object:
-    return parse_value(value) if isinstance(value, str) else value
-
-
-class DataSettings(_Section):
-    """Which data, and how it was read.
-
-    Attributes:
-        folder: the data set. ignore: mask value of pixels that are not annotated, a number or a colour "#rrggbb".
-        unlabelled: what 0 means in masks that leave most objects unpainted: "background", or "ignore" for pixels that
-            are not annotated; "auto" is background, and refuses masks that speak against it.
-        masks: "classes" are numbered kinds, "instances" are ids of objects; "auto" looks at the values.
-        validation: share of the images held out where the data set has no `val/`.
-        validation_names: the images, or parts of images, that were held out.
-        fingerprint: checksum of all images and masks, so that a run is never resumed on other data.
-    """
-
-    folder: str = ""
-    ignore: Annotated[int | None, BeforeValidator(_mask_value)] = None
-    unlabelled: Literal["auto", "background", "ignore"] = "auto"
-    masks: Literal["auto", "classes", "instances"] = "auto"
-    validation: float = Field(0.2, gt=0, lt=0.9)
-    validation_names: list[str] = []
-    fingerprint: str = ""
-
-
-class BudgetSettings(_Section):
-    """When training ends: after `minutes`, all included, or after `steps`. Exactly one is set."""
-
-    minutes: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
-
-
-class MachineSettings(_Section):
-    """What the start-up probe found; a resumed run reads it and probes nothing."""
-
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int = Field(0, ge=0, le=1024)
-
-
-class Settings(_Section):
-    """A whole run: `RUN/settings.toml`. Running it again with the same `steps` gives the same model.
-
-    Attributes:
-        recipe: "auto" is planned from the data, "paper" does what the 2015 paper did.
-        seed: of all randomness.
-        validations: how often the run is scored on the held-out images; in a run bounded by minutes, fewer where
-            they would take more than a tenth of it.
-        score_shift: added to the scores of each class when predicting, see `ModelCard`.
-    """
-
-    recipe: Literal["auto", "paper"] = "auto"
-    seed: int = Field(0, ge=0)
-    validations: int = Field(10, ge=1)
-    score_shift: list[float] = []
-    data: DataSettings = DataSettings()
-    budget: BudgetSettings = BudgetSettings()
-    machine: MachineSettings = MachineSettings()
-    network: UNetSettings = UNetSettings()
-    normalise: NormaliseSettings = NormaliseSettings()
-    samples: SampleSettings = SampleSettings()
-    augment: AugmentSettings = AugmentSettings()
-    loss: LossSettings = LossSettings()
-    optimiser: OptimiserSettings = OptimiserSettings()
-
-    @model_validator(mode="after")
-    def _one_weight_a_class(self) -> Settings:
-        if self.loss.class_weights and len(self.loss.class_weights) != self.network.classes:
-            have = len(self.loss.class_weights)
-            raise ValueError(f"loss.class_weights has {have} entries for {self.network.classes} classes")
-        if self.score_shift and len(self.score_shift) != self.network.classes:
-            have = len(self.score_shift)
-            raise ValueError(f"score_shift has {have} entries for {self.network.classes} classes")
-        return self
 
 
 @dataclass(frozen=True)
@@ -281,25 +197,6 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Cho
     return _Choice(chosen, reasons)
 
 
-def override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
-    """The settings with dotted names replaced.
-
-    Raises:
-        SettingsError: unknown name, or a value that it cannot have.
-    """
-    values = settings.model_dump()
-    for name, value in overrides.items():
-        *sections, last = name.split(".")
-        section: Any = values
-        for part in sections:
-            section = section.get(part) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last not in section:
-            known = sorted(section) if isinstance(section, dict) and section else sorted(values)
-            raise SettingsError(f"--set {name}: there is no such setting; there are {', '.join(known)}")
-        section[last] = value
-    return _validated(values, "--set")
-
-
 def _check_fit(settings: Settings, channels: int, classes: int) -> None:
     """Refuse settings that each are possible but do not belong to these images, or to one another."""
     n, geometry = settings.network, settings.network.geometry
@@ -330,37 +227,6 @@ def _check_fit(settings: Settings, channels: int, classes: int) -> None:
             "--set samples.crop: batch normalisation would see a single value at the bottleneck; "
             "take larger crops, more of them a step, or a smaller network.depth"
         )
-
-
-def save_settings(path: Path, settings: Settings) -> None:
-    """Write `settings.toml`."""
-    import tomli_w
-
-    write_text(path, tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
-
-
-def load_settings(path: Path) -> Settings:
-    """Read `settings.toml`.
-
-    Raises:
-        SettingsError: not TOML, or not settings of this version.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not a TOML file ({error}); restore it, or train into a new folder") from error
-    return _validated(values, str(path))
-
-
-def _validated(values: Mapping[str, Any], where: str) -> Settings:
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        what = error.errors()[0]
-        name = ".".join(map(str, what["loc"]))
-        # Without a name it is about several settings at once, which the message names itself.
-        seen = f" {name}: {what['msg']}, not {what['input']!r}" if name else f" {what['msg']}"
-        raise SettingsError(where + seen) from error
 
 
 def _score_shift(train: Sequence[Example], settings: Settings, shares: np.ndarray) -> tuple[list[float], str]:

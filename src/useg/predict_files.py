@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from useg.atomic import require_output_folder
+from useg.atomic import require_output_folder, write_text
 from useg.data.dataset import stem_of
 from useg.errors import DataError, MissingError, OutputError, SettingsError, UsegError
 from useg.images.files import is_image_file, is_series, label_suffix, read, write_labels, write_probabilities
@@ -122,6 +122,7 @@ def _predict_file(
             return FileResult(source, target, None, None, 0.0)
         image = read(source)
         prediction = predictor.predict(image)
+        journal.begin()
         if extra is not None:
             write_probabilities(extra, prediction.probabilities, like=image)
         classes = predictor.card.classes
@@ -173,13 +174,16 @@ class _Journal:
             raise OutputError(f"{target}: is the prediction of {made['source']}; predict {source} into another folder")
         return made == now
 
+    def begin(self) -> None:
+        """Write down whose results will stand here, before the first of them does."""
+        if not self.path.exists():
+            write_text(self.path, json.dumps(self._ours) + "\n")
+
     def note(self, source: Path, target: Path) -> None:
         """Write down that `target` is finished."""
-        made = _identity(source, target)
-        lines = [made] if self.path.exists() else [self._ours, made]
+        made = self._made_of[target.name] = _identity(source, target)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
-        self._made_of[target.name] = made
+            file.write(json.dumps(made) + "\n")
 
 
 def _identity(source: Path, target: Path) -> dict[str, Any]:

@@ -19,14 +19,8 @@ from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.loop import Loop, TrainResult, Watcher
 from useg.pace import step_seconds
-from useg.plan import (
-    MachineSettings,
-    Settings,
-    load_settings,
-    make_plan,
-    override,
-    save_settings,
-)
+from useg.plan import make_plan
+from useg.settings import MachineSettings, Settings, load_settings, override, save_settings
 
 
 def train(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image as Pillow
 
-from useg.errors import ImageError, MissingError
+from useg.errors import ImageError, MissingError, OutputError
 from useg.images import (
     LABEL_SUFFIXES,
     SUFFIXES,
@@ -155,7 +155,7 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Pillow.Image, "save", full)
-    with pytest.raises(ImageError, match=r"a\.png: cannot be written \(No space left on device\)"):
+    with pytest.raises(OutputError, match=r"a\.png: cannot be written \(No space left on device\)"):
         write_labels(file, np.ones((2, 2), int))
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 

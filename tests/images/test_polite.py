@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from useg.errors import ImageError, MissingExtraError
+from useg.errors import ImageError, MissingExtraError, OutputError
 from useg.images import read, write_labels
 from useg.images.image import Image, OnMap
 from useg.images.polite import decoding, encoding
@@ -65,7 +65,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
             new.mkdir()
             (new / text).write_text(text)
         assert [f.name for f in folder.iterdir()] == [text] and list(tmp_path.iterdir()) == [folder]
-    with pytest.raises(ImageError, match="check the disk"), encoding(folder, folder=True) as new:
+    with pytest.raises(OutputError, match="free the disk"), encoding(folder, folder=True) as new:
         new.mkdir()
         raise OSError(28, "No space left on device")
     assert [f.name for f in folder.iterdir()] == ["two"] and list(tmp_path.iterdir()) == [folder]

@@ -24,6 +24,8 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
         return None
     chosen = np.unique(np.linspace(0, len(check.used) - 1, MOST_IMAGES).round().astype(int))
     pictures: list[list[Captioned]] = []
+    # Masks that all are empty have one class; an overlay has a second colour nevertheless.
+    colours = [*check.legend.palette, IGNORED] if check.legend.classes == 1 else check.legend.palette
     for pair in (check.used[i] for i in chosen):
         try:
             example = load_example(pair, check.legend, check.channels)
@@ -32,7 +34,7 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
         step = max(1, max(example.labels.shape) // (2 * TILE))
         labels = example.labels[::step, ::step]
         below = to_gray_rgb(example.image[:, ::step, ::step])
-        painted = overlay(below, labels, check.legend.palette)
+        painted = overlay(below, labels, colours)
         pictures.append([(pair.name, below), (f"mask of {pair.name}", painted)])
     if not pictures:
         return None

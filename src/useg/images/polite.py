@@ -35,9 +35,9 @@ def decoding(path: Path) -> Iterator[None]:
 
 @contextmanager
 def encoding(path: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Yield a temporary name to write to; it becomes `path` when the block ends well, else one ImageError.
+    """Yield a temporary name to write to; it becomes `path` when the block ends well, else one error of ours.
 
-    A full disk and a folder without permission are told as such. Warnings stay unheard.
+    What the disk refuses is an OutputError, what the format cannot hold an ImageError. Warnings stay unheard.
     """
     with _silence:
         try:
@@ -45,8 +45,6 @@ def encoding(path: Path, *, folder: bool = False) -> Iterator[Path]:
                 yield temporary
         except UsegError:
             raise
-        except OSError as error:
-            raise ImageError(f"{path}: cannot be written ({error.strerror or _said(error)}); check the disk") from error
         # highdicom and GDAL refuse in words of their own what their formats cannot hold.
         except Exception as error:
             raise ImageError(f"{path}: cannot be written ({_said(error)}); choose another --format") from error
