@@ -6,7 +6,8 @@ For each width, a planned network (same padding, batch normalisation, depth 4, t
 above it) with random weights:
 
 step      the bare optimisation step as useg takes it (channels-last, --precision), against float32, channels first
-loop      one step of `useg train`, everything included, against the bare optimisation step on a batch at hand
+loop      one step of `useg train` as planned for cells on 512x512, everything included, against the bare optimisation
+          step on a batch at hand
 predict   `Predictor.predict` of a square image against the bare network on as many tiles as that takes
 memory    the most that this prediction took, against its --max-memory; measured in a process of its own
 monai     the same prediction against MONAI's sliding_window_inference (roi 512, batch 4, overlap 0.25, constant) of
@@ -70,7 +71,7 @@ def main() -> None:
                 f"({n['seconds']:.3f} s against {n['plain_seconds']:.3f} s)"
             )
         if "loop" in args.parts:
-            row["loop"] = measure_loop(width, args.rounds, args.precision, args.crop)
+            row["loop"] = measure_loop(width, args.rounds, args.precision)
             ratio, steps = row["loop"]["ratio"], row["loop"]["steps"]
             print(
                 f"width {width}: loop / bare step {ratio:.3f} (bare {row['loop']['bare_seconds']:.3f} s, {steps} steps)"
@@ -116,7 +117,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="what to measure (all)")
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 64], help="of the network (16 64)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each kind of step (3)")
-    parser.add_argument("--crop", type=int, default=256, help="edge of a training sample (256)")
+    parser.add_argument("--crop", type=int, default=256, help="edge of a training sample of the part step (256)")
     parser.add_argument("--repeats", type=int, default=1, help="predictions, each between two runs of a bare tile (1)")
     parser.add_argument("--size", type=int, default=2048, help="edge of the predicted image (2048)")
     parser.add_argument("--max-memory", type=int, default=4_000_000_000, help="bytes for the prediction (4e9)")
@@ -145,7 +146,7 @@ def measure_step(width: int, rounds: int, precision: str, crop: int) -> dict[str
     }
 
 
-def measure_loop(width: int, rounds: int, precision: str, crop: int) -> dict[str, Any]:
+def measure_loop(width: int, rounds: int, precision: str) -> dict[str, Any]:
     """`useg.train` and bare steps in turn: a watcher of the loop takes the bare steps while the loop waits."""
     ratios, bare_seconds, whole_seconds = [], [], []
     block: list[float] = []
@@ -170,8 +171,8 @@ def measure_loop(width: int, rounds: int, precision: str, crop: int) -> dict[str
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        draw_data_set(Path(folder) / "data", train_images=8, test_images=1)
-        overrides = {"network.width": width, "machine.precision": precision, "samples.crop": [crop, crop]}
+        draw_data_set(Path(folder) / "data", train_images=8, test_images=1, size=512)
+        overrides = {"network.width": width, "machine.precision": precision}
         watch = useg.Watcher(on_progress=on_progress, should_stop=lambda: len(ratios) > rounds)
         useg.train(Path(folder) / "data", run, minutes=1000, overrides=overrides, watch=watch)
     # The first round holds what happens once.

@@ -113,6 +113,9 @@ class Loop:
             network = UNet.from_settings(s.network)
         self.network = machine.place(network, self.device, dims=2).train()
         self.averaged = copy.deepcopy(self.network).eval()
+        # Looked up once: walking through all modules, several times a step, took as long as making a sample.
+        self._weights, self._statistics = list(self.network.parameters()), list(self.network.buffers())
+        self._measured = [value for value in self._statistics if value.is_floating_point()]
         self.optimiser = make_optimiser(self.network, s.optimiser)
         self.sampler = Sampler(
             parts.train,
@@ -200,7 +203,7 @@ class Loop:
         rate = learning_rate(s.optimiser, state.progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        statistics = [b.clone() for b in self.network.buffers()]
+        statistics = [value.clone() for value in self._statistics]
         images = torch.from_numpy(batch.images).to(self.device, memory_format=torch.channels_last)
         labels = torch.from_numpy(batch.labels).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
@@ -208,7 +211,7 @@ class Loop:
         loss = segmentation_loss(scores, labels, s.loss)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.optimiser.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self._weights, s.optimiser.clip)
         record: dict[str, Any] = {
             "step": state.step + 1,
             "loss": loss.item(),
@@ -216,19 +219,20 @@ class Loop:
             "images": batch.names,
         }
         # Statistics can overflow where the loss does not: a layer divides by an infinite deviation and gives 0.
-        finite = [torch.isfinite(value).all() for value in (loss, norm, *self.network.buffers())]
-        good = bool(torch.stack(finite).all())
+        largest = torch._foreach_norm(self._measured, math.inf) if self._measured else ()
+        finite = torch.stack([loss.detach(), norm, *largest]).isfinite()
+        good = bool(finite.all())
         if good:
             self.optimiser.step()
             self._average()
             state.bad_in_row = 0
         else:
-            for buffer, before in zip(self.network.buffers(), statistics, strict=True):
+            for buffer, before in zip(self._statistics, statistics, strict=True):
                 buffer.copy_(before)
             state.bad_in_row, state.skipped = state.bad_in_row + 1, state.skipped + 1
             record["loss"] = None
             record["skipped"] = f"loss {loss.item()}, gradient norm {norm.item()}"
-            if bool(torch.stack(finite[:2]).all()):
+            if bool(finite[:2].all()):
                 record["skipped"] += ", statistics of a batch normalisation not finite"
         state.step += 1
         self._write({**record, "seconds": round(time.monotonic() - begun, 4)})
@@ -237,11 +241,9 @@ class Loop:
             self._give_up(batch)
 
     def _average(self) -> None:
-        for averaged, current in (
-            (self.averaged.parameters(), self.network.parameters()),
-            (self.averaged.buffers(), self.network.buffers()),
-        ):
-            update_average(averaged, current, self.state.step, self.settings.optimiser)
+        current = [*self._weights, *self._statistics]
+        averaged = [*self.averaged.parameters(), *self.averaged.buffers()]
+        update_average(averaged, current, self.state.step, self.settings.optimiser)
 
     def _validation_due(self) -> bool:
         state, marks, budget = self.state, self.settings.validations, self.settings.budget

@@ -7,7 +7,7 @@ learning rate with Adam is that of Liu et al. 2025, arXiv 2502.16982, section 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -46,48 +46,69 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Change all weights that have a gradient."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    change = self._orthogonal if group["orthogonal"] else self._adam
-                    weight.add_(change(weight.grad, self.state[weight], group), alpha=-group["lr"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            gradients, states = [weight.grad for weight in weights], [self.state[weight] for weight in weights]
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            changes = (self._orthogonal if group["orthogonal"] else self._adam)(gradients, states, group)
+            torch._foreach_add_(weights, changes, alpha=-group["lr"])
 
-    def _orthogonal(self, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        matrix = gradient.lerp(state["momentum"], group["momentum"]).flatten(1)
+    def _orthogonal(
+        self, gradients: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]
+    ) -> list[Tensor]:
+        for gradient, state in zip(gradients, states, strict=True):
+            if not state:
+                state["momentum"] = torch.zeros_like(gradient)
+        momenta = [state["momentum"] for state in states]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        changes = orthogonal([matrix.flatten(1) for matrix in ahead])
         # The entries' root mean square becomes 0.2, as large as the steps of Adam usually are.
-        return orthogonal(matrix).mul_(0.2 * math.sqrt(max(matrix.shape))).reshape(gradient.shape)
+        torch._foreach_mul_(changes, [0.2 * math.sqrt(max(change.shape)) for change in changes])
+        return [change.reshape(gradient.shape) for change, gradient in zip(changes, gradients, strict=True)]
 
-    def _adam(self, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
-        if not state:
-            state["step"] = torch.zeros(())
-            state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-        state["step"] += 1
+    def _adam(self, gradients: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> list[Tensor]:
+        for gradient, state in zip(gradients, states, strict=True):
+            if not state:
+                state["step"] = torch.zeros(())
+                state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
+        counts, means, squares = ([state[name] for state in states] for name in ("step", "mean", "square"))
+        torch._foreach_add_(counts, 1)
         first, second = group["betas"]
-        state["mean"].lerp_(gradient, 1 - first)
-        state["square"].lerp_(gradient.square(), 1 - second)
-        steps = state["step"].item()
-        deviation = (state["square"] / (1 - second**steps)).sqrt_().add_(1e-8)
-        return state["mean"].div(1 - first**steps).div_(deviation)
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
+        steps = [count.item() for count in counts]
+        deviations = torch._foreach_div(squares, [1 - second**n for n in steps])
+        torch._foreach_sqrt_(deviations)
+        torch._foreach_add_(deviations, 1e-8)
+        changes = torch._foreach_div(means, [1 - first**n for n in steps])
+        torch._foreach_div_(changes, deviations)
+        return list(changes)
 
 
-def orthogonal(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
-    """A matrix with the singular vectors of `matrix` and singular values near 1, by Newton-Schulz iteration.
+def orthogonal(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:
+    """Matrices with the singular vectors of `matrices` and singular values near 1, by Newton-Schulz iteration.
 
-    Iterates on the small Gram matrix and not on the long kernel: the same result for a third of the arithmetic, as
-    all that is multiplied here is a polynomial of one matrix. All zeros give zeros.
+    Iterates on the small Gram matrices and not on the long kernels: the same result for a third of the arithmetic, as
+    all that is multiplied here is a polynomial of one matrix. Those of one size go together, because of small products
+    the call is what costs. All zeros give zeros.
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp_min(torch.finfo(matrix.dtype).tiny)
-    gram = wide @ wide.T
     a, b, c = QUINTIC
-    one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    whole = one
-    for _ in range(ROUNDS):
-        factor = a * one + b * gram + c * (gram @ gram)
-        whole = factor @ whole
-        gram = factor @ gram @ factor
-    wide = whole @ wide
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    wide = [matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T for matrix in matrices]
+    wide = [matrix / matrix.norm().clamp_min(torch.finfo(matrix.dtype).tiny) for matrix in wide]
+    result: list[Tensor] = list(wide)
+    for size in sorted({len(matrix) for matrix in wide}):
+        those = [index for index, matrix in enumerate(wide) if len(matrix) == size]
+        gram = torch.stack([wide[index] @ wide[index].T for index in those])
+        whole: Tensor | None = None
+        for _ in range(ROUNDS):
+            factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            factor.diagonal(dim1=1, dim2=2).add_(a)
+            whole = factor if whole is None else factor @ whole
+            gram = factor @ gram @ factor
+        assert whole is not None
+        for index, polynomial in zip(those, whole, strict=True):
+            turned = polynomial @ wide[index]
+            result[index] = turned if matrices[index].shape == turned.shape else turned.T
+    return result
