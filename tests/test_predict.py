@@ -7,16 +7,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from useg.errors import ImageError, MissingError, SettingsError
 from useg.images.image import Image
 from useg.predict import (
+    BLOCK_PIXELS,
     WORKSPACE,
     Predictor,
     PredictSettings,
     TorchRunner,
     bytes_per_pixel,
+    in_blocks,
     largest_tile,
+    most_probable,
     read_mirrored,
     run_tiles,
     softmax,
@@ -333,6 +337,30 @@ def test_score_shift_moves_the_scores() -> None:
     shifted = Predictor(make_card(chosen, score_shift=[0.5, -1.0, 2.0]), runner, PLENTY).predict(image).probabilities
     expected = plain * np.exp([0.5, -1.0, 2.0])[:, None, None]
     np.testing.assert_allclose(shifted, expected / expected.sum(0), atol=TOLERANCE)
+
+
+@settings(max_examples=40)
+@given(
+    values=npst.arrays(
+        np.float32,
+        npst.array_shapes(min_dims=3, max_dims=4, max_side=9),
+        elements=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    ),
+    block=st.integers(1, 30),
+)
+def test_the_most_probable_class_is_the_first_of_equal_ones(values: np.ndarray, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("useg.predict.BLOCK_PIXELS", block)
+        np.testing.assert_array_equal(most_probable(values), values.argmax(0))
+
+
+def test_what_fails_in_a_block_is_raised() -> None:
+    def work(rows: slice) -> None:
+        if rows.start > 0:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        in_blocks(work, (2 * BLOCK_PIXELS, 1))
 
 
 def test_softmax_of_large_scores() -> None:

@@ -6,7 +6,8 @@ The network is driven through a `Runner`, so that other engines than torch can t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,8 @@ from useg.unet.normalise import Intensity, measure, subsample
 
 WORKSPACE = 100_000_000
 """Bytes that torch takes beside the tiles, whatever their size: scratch of the convolutions, gaps in the heap."""
+BLOCK_PIXELS = 1 << 15
+"""Pixels that are worked on at a time behind the network."""
 LARGEST_TILE = 3072
 """Pixels along an axis of a 2-D tile beyond which a CPU gains nothing more."""
 
@@ -143,7 +146,7 @@ class Predictor:
         spacing = image.spacing if isinstance(image, Image) else None
         warnings = unlike_training(self.card, array, spacing)
         probabilities = self._probabilities(array)
-        return Prediction(probabilities.argmax(0).astype(np.uint8), probabilities, warnings)
+        return Prediction(most_probable(probabilities), probabilities, warnings)
 
     def _probabilities(self, array: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *size"]:
         card = self.card
@@ -174,7 +177,12 @@ def run_tiles(
     # The largest first: the blocks of memory that it leaves then serve all others.
     for tile in sorted(tiles, key=lambda t: math.prod(t.shape), reverse=True):
         scores = runner(intensity.apply(read_mirrored(image, tile)))
-        result[(slice(None), *tile.core)] = softmax(scores[(slice(None), *tile.keep)] + shift)
+        kept, target = scores[(slice(None), *tile.keep)], result[(slice(None), *tile.core)]
+
+        def finish(rows: slice, kept: np.ndarray = kept, target: np.ndarray = target) -> None:
+            target[:, rows] = softmax(kept[:, rows] + shift)
+
+        in_blocks(finish, kept.shape[1:])
     return result
 
 
@@ -194,6 +202,32 @@ def softmax(scores: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"
     exponentials = np.exp(scores - scores.max(0))
     exponentials /= exponentials.sum(0)
     return exponentials
+
+
+def most_probable(probabilities: Float[np.ndarray, "k *size"]) -> UInt8[np.ndarray, "*size"]:
+    """The class of the highest probability, of equal ones the first."""
+    labels = np.zeros(probabilities.shape[1:], np.uint8)
+
+    def compare(rows: slice) -> None:
+        best = probabilities[0, rows].copy()
+        for k in range(1, len(probabilities)):
+            labels[rows][probabilities[k, rows] > best] = k
+            np.maximum(best, probabilities[k, rows], out=best)
+
+    in_blocks(compare, labels.shape)
+    return labels
+
+
+def in_blocks(work: Callable[[slice], None], size: Sequence[int]) -> None:
+    """Do `work` for blocks of rows of an image, side by side on all cores, each small enough to stay in the cache."""
+    rows = max(1, BLOCK_PIXELS // max(1, math.prod(size[1:])))
+    blocks = [slice(start, start + rows) for start in range(0, size[0], rows)]
+    if len(blocks) == 1:
+        work(blocks[0])
+        return
+    with ThreadPoolExecutor(machine.cores(), thread_name_prefix="pixels") as pool:
+        for _ in pool.map(work, blocks):
+            pass
 
 
 def largest_tile(card: ModelCard, size: Sequence[int], limit: int) -> list[int]:
