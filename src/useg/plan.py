@@ -152,7 +152,7 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
         f"{thickness:.0f} pixels thick, so the network works on "
         + ("2x2 patches and sees four times as many samples" if patch > 1 else "single pixels"),
         f"samples: {samples.batch} crops of {crop}x{crop} pixels a step"
-        + (f"; half of them seek the rare {_names(legend, rare)}" if rare else ""),
+        + (f"; half of them seek the rare {', '.join(legend.names[k] for k in rare)}" if rare else ""),
         f"augmentation: {symmetries.reason}",
         "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
     ]
@@ -276,8 +276,3 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
         high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
         spacing=list(spacing) if spacing else None,
     )
-
-
-def _names(legend: Legend, classes: Sequence[int]) -> str:
-    names = [legend.names[k] for k in classes]
-    return f"class {names[0]}" if len(names) == 1 else f"classes {', '.join(names)}"
