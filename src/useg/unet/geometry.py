@@ -141,12 +141,17 @@ class Geometry:
 
         Where even the smallest useful tile reads more than `largest`, that smallest tile is used.
         """
-        whole = self.tiles(size, size)
-        if whole[0].length <= largest:
-            return whole
+        # One tile reads no halo and two read one each; of more, the inner ones read two.
+        for count in (1, 2):
+            spans = self._equal_tiles(size, count)
+            if max(span.length for span in spans) <= largest:
+                return spans
         extra = self.smallest_tile - self.stride
         most = max(self.stride, (largest - extra) // self.stride * self.stride)
-        count = -(-size // most)
+        return self._equal_tiles(size, -(-size // most))
+
+    def _equal_tiles(self, size: int, count: int) -> list[Span]:
+        """Cover `size` pixels by `count` tiles, or fewer where the stride grid has no more."""
         return self.tiles(size, -(-size // (count * self.stride)) * self.stride)
 
     def _tile(self, size: int, start: int, stop: int) -> Span:
