@@ -52,8 +52,9 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
+        most = (1 << 31) - 1
+        libc.mallopt(mmap_threshold, most)
+        libc.mallopt(trim_threshold, most)
 
 
 def find_device(name: str) -> torch.device:
