@@ -116,6 +116,7 @@ class Loop:
         # Looked up once: walking through all modules, several times a step, took as long as making a sample.
         self._weights, self._statistics = list(self.network.parameters()), list(self.network.buffers())
         self._measured = [value for value in self._statistics if value.is_floating_point()]
+        self._averages = [*self.averaged.parameters(), *self.averaged.buffers()]
         self.optimiser = make_optimiser(self.network, s.optimiser)
         self.sampler = Sampler(
             parts.train,
@@ -224,7 +225,7 @@ class Loop:
         good = bool(finite.all())
         if good:
             self.optimiser.step()
-            self._average()
+            update_average(self._averages, [*self._weights, *self._statistics], state.step, s.optimiser)
             state.bad_in_row = 0
         else:
             for buffer, before in zip(self._statistics, statistics, strict=True):
@@ -239,11 +240,6 @@ class Loop:
         self._tell("step" if good else "skipped", loss.item(), time.monotonic() - begun)
         if state.bad_in_row >= MOST_BAD_STEPS:
             self._give_up(batch)
-
-    def _average(self) -> None:
-        current = [*self._weights, *self._statistics]
-        averaged = [*self.averaged.parameters(), *self.averaged.buffers()]
-        update_average(averaged, current, self.state.step, self.settings.optimiser)
 
     def _validation_due(self) -> bool:
         state, marks, budget = self.state, self.settings.validations, self.settings.budget

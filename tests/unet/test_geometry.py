@@ -1,6 +1,7 @@
 """Sizes against the real network, dependence against its gradients, tile plans by their invariants."""
 
 import re
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from useg.errors import SizeError
-from useg.unet.geometry import Geometry, mirror, plan_tiles, valid_sizes
+from useg.unet.geometry import Geometry, mirror, plan_tiles
 from useg.unet.network import UNet
 from useg.unet.settings import UNetSettings, article_settings
 
@@ -73,6 +74,14 @@ def test_the_sizes_of_the_article() -> None:
     # Its padded layers make a border up, so some of the 196 pixels are not those of a larger image.
     assert article.lead > 0
     assert article.trail > 0
+
+
+def valid_sizes(geometry: Geometry) -> Iterator[int]:
+    """Every input size that fits, from the smallest up."""
+    size = geometry.smallest
+    while True:
+        yield size
+        size += geometry.stride
 
 
 @few

@@ -15,7 +15,7 @@ a tile that starts on a multiple of `stride` is the very number that the whole i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -258,11 +258,3 @@ def mirror(indices: Int[np.ndarray, "*any"], size: int) -> Int[np.ndarray, "*any
         return np.zeros_like(indices)
     folded = np.abs(indices) % (2 * size - 2)
     return np.minimum(folded, 2 * size - 2 - folded)
-
-
-def valid_sizes(geometry: Geometry) -> Iterator[int]:
-    """Every input size that fits, from the smallest up."""
-    size = geometry.smallest
-    while True:
-        yield size
-        size += geometry.stride
