@@ -79,7 +79,7 @@ def border_field(
 
     It goes on inside the objects, where d_1 is 0 and d_2 the distance to the nearest other one, so that it can be
     resampled together with the ids. At most NEGLIGIBLE below the formula. The time grows with the pixels and with σ,
-    not with the number of objects; the memory is about 40 bytes a pixel.
+    not with the number of objects; the memory is about 50 bytes a pixel.
 
     Raises:
         DataError: `spacing` is not one positive number an axis.
@@ -247,7 +247,7 @@ def _along_first_axis(
 
 
 def _shifts(n: int, top: int, bottom: int, most: int, step: float) -> Iterator[tuple[slice, slice, np.float32]]:
-    """Rows of top..bottom, those at most `most` before or after them, and their squared distance; the near ones first."""
+    """Rows of top..bottom, those at most `most` before or after, and their squared distance; the near ones first."""
     for offset in sorted(range(-min(most, n - 1), min(most, n - 1) + 1), key=abs):
         low, high = max(top, -offset), min(bottom, n - offset)
         if low < high:
