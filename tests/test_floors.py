@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 FLOORS = [
     ["errors", "labels"],
     ["atomic", "machine"],
-    ["images", "unet", "pictures", "metrics"],
+    ["images", "unet", "pictures", "metrics", "objects"],
     ["data"],
     ["settings"],
     ["plan", "predict"],
