@@ -1,5 +1,6 @@
 """How good is a segmentation? One measure a file, each with its paper.
 
+    objects.py   SEG, AP, F1, PQ, splits, merges                is every object found, whole and alone?
     overlap.py   confusion matrix, accuracy, Dice, IoU          labels against labels
     rand.py      V_rand, V_info, Rand error of ISBI 2012        are regions split or merged?
     warping.py   warping error                                  is the topology right?
@@ -7,6 +8,7 @@
 Every measure takes the truth first. Importing this room loads numpy only.
 """
 
+from useg.metrics.objects import IOU_THRESHOLDS, ObjectMatch, ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import IGNORE, OverlapScores, confusion_matrix, overlap_scores
 from useg.metrics.rand import (
     THRESHOLDS,
@@ -21,13 +23,18 @@ from useg.metrics.warping import warp, warping_error
 
 __all__ = [
     "IGNORE",
+    "IOU_THRESHOLDS",
     "THRESHOLDS",
+    "ObjectMatch",
+    "ObjectScores",
     "OverlapScores",
     "RegionScores",
     "at_threshold",
     "best_over_thresholds",
     "confusion_matrix",
     "grow_regions",
+    "match_objects",
+    "object_scores",
     "overlap_scores",
     "rand_error",
     "region_scores",

@@ -112,7 +112,7 @@ class OverlapScores:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None (for NaN), ready for JSON."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {name: plain(value) for name, value in asdict(self).items()}
 
 
 def overlap_scores(confusions: Sequence[Int[np.ndarray, "k k"]]) -> OverlapScores:
@@ -186,8 +186,8 @@ def _ints(values: Int[np.ndarray, "n"]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples become lists and NaN becomes None, which JSON lacks."""
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
