@@ -101,8 +101,8 @@ def check(
         group and split (train, val, test)
       imagesTr/ + labelsTr/ of nnU-Net, with its dataset.json
       01/ + 01_GT/SEG/ of the Cell Tracking Challenge
-      COCO JSON with outlines, and its images
-      LabelMe JSON, one an image
+      COCO JSON with outlines, and its images; LabelMe JSON, one an image
+      two multi-page TIFFs: stack.tif + stack_mask.tif, or in images/ + masks/
 
     Masks hold one number or one colour a class, or ids of objects. Names and colours come from a legend.csv (value
     or colour, name), legend.json or classes.txt in DATA; an entry named void or ignore means not annotated.

@@ -151,10 +151,10 @@ def _warning(path: Path, message: str, remedy: str) -> Problem:
     return Problem("warning", path, message, remedy)
 
 
-def _unreadable(path: Path, error: ImageError | MissingError) -> Problem:
+def _unreadable(path: Path, told: Path, error: ImageError | MissingError) -> Problem:
     """The reader's own line, cut into its parts: it starts with the file and ends with the remedy."""
     message, _, remedy = str(error).removeprefix(f"{path}: ").rpartition("; ")
-    return _error(path, message or remedy, remedy if message else "")
+    return _error(told, message or remedy, remedy if message else "")
 
 
 def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
@@ -166,9 +166,9 @@ def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
     headers = {}
     for pair in pairs:
         try:
-            headers[pair] = files.read_header(pair.image)
+            headers[pair] = files.read_header(pair.image, page=pair.page)
         except (ImageError, MissingError) as error:
-            problems.append(_unreadable(pair.image, error))
+            problems.append(_unreadable(pair.image, pair.image_told, error))
     flat = {pair for pair, header in headers.items() if len(header.size) == 2}
     for pair, header in headers.items():
         volume = f"this is a volume of {describe_size(header.size)} pixels (depth x height x width), and "
@@ -177,9 +177,9 @@ def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
             continue
         if 2 * len(flat) >= len(headers):
             most = f"{len(flat)} of {len(headers)} are images: it is left out, volumes are not trained on yet"
-            problems.append(_warning(pair.image, volume + most, remedy))
+            problems.append(_warning(pair.image_told, volume + most, remedy))
         else:
-            problems.append(_error(pair.image, volume + "volumes are not trained on yet", remedy))
+            problems.append(_error(pair.image_told, volume + "volumes are not trained on yet", remedy))
     return problems, flat
 
 
@@ -189,7 +189,7 @@ def _check_channels(looks: Sequence[Look]) -> tuple[int, list[Problem]]:
     adapted = [k for k in looks if (k.gray and k.channels == 3 and usual == 1) or (k.channels == 1 and usual == 3)]
     problems = [
         _error(
-            look.pair.image,
+            look.pair.image_told,
             f"it has {_channels(look.channels)}, but {count} of {len(looks)} images have {_channels(usual)}",
             "save all images with the same channels",
         )
@@ -199,7 +199,9 @@ def _check_channels(looks: Sequence[Look]) -> tuple[int, list[Problem]]:
     if adapted:
         told = f"{len(adapted)} of {len(looks)} images are {'gray saved as RGB' if usual == 1 else 'gray'} "
         told += f"({_names(adapted)}), the others have {_channels(usual)}: read as such"
-        problems.append(_warning(adapted[0].pair.image, told, "nothing needs to be done if they show the same kind"))
+        problems.append(
+            _warning(adapted[0].pair.image_told, told, "nothing needs to be done if they show the same kind")
+        )
     return usual, problems
 
 
@@ -226,32 +228,32 @@ def _channels(number: int) -> str:
 def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
     """Read one pair and keep counts; a pair with an unreadable file gives no look."""
     problems: list[Problem] = []
-    path = pair.image
+    path, told = pair.image, pair.image_told
     try:
-        array = files.read(path).array
+        array = files.read(path, page=pair.page).array
         size, channels, dtype = tuple(int(n) for n in array.shape[1:]), int(array.shape[0]), array.dtype.name
         low, high, broken = _range(array)
         gray = channels == 1 or (channels == 3 and all(np.array_equal(array[0], other) for other in array[1:]))
         small = thumbnail(array)
         digest = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
-        path = pair.mask
+        path, told = pair.mask, pair.mask_told
         mask = read_mask_of(pair)
     except (ImageError, MissingError) as error:
-        return None, [_unreadable(path, error)]
+        return None, [_unreadable(path, told, error)]
     if broken:
         problems.append(
             _error(
-                pair.image,
+                pair.image_told,
                 f"{broken} pixels are not finite (NaN or infinite)",
                 "replace them by a number, for example the lowest value",
             )
         )
     elif low == high:
-        problems.append(_error(pair.image, f"every pixel is {low:g}: there is nothing to see", "export it again"))
+        problems.append(_error(pair.image_told, f"every pixel is {low:g}: there is nothing to see", "export it again"))
     if mask.shape != size:
         fault = size_fault(pair, size, mask.shape)
         problems.append(_error(fault.path, fault.message, fault.remedy))
-    seen = survey(mask, pair.mask)
+    seen = survey(mask, pair.mask_told)
     ids = mask.shape == size and (mask.dtype.itemsize > 1 or len(seen.counts) > 3)
     objects, alike = count_alike(array, mask) if ids else (0, 0)
     return Look(pair, size, channels, gray, dtype, low, high, digest, small, seen, objects, alike), problems
@@ -288,7 +290,7 @@ def _check_classes(looks: Sequence[Look], legend: Legend) -> list[Problem]:
     if legend.kind == "classes" and (noisy := [k for k in looks if is_noisy(k.seen.counts, k.pair.mask)]):
         problems.append(
             _warning(
-                noisy[0].pair.mask,
+                noisy[0].pair.mask_told,
                 f"{len(noisy)} of {len(looks)} masks are black and white but for the noise of compression "
                 f"({_names(noisy)}): values above 127 are read as 255, all others as 0",
                 "look at the borders; save masks as PNG",
@@ -305,7 +307,7 @@ def _check_classes(looks: Sequence[Look], legend: Legend) -> list[Problem]:
         )
     problems += [
         _warning(
-            look.pair.mask,
+            look.pair.mask_told,
             f"every pixel is {legend.ignore}, not annotated: it teaches nothing",
             "annotate part of it or take the pair out",
         )
@@ -340,8 +342,8 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
         if twin is not look:
             problems.append(
                 _warning(
-                    look.pair.image,
-                    f"it has the same pixels as {twin.pair.image.name}",
+                    look.pair.image_told,
+                    f"it has the same pixels as {twin.pair.image_told.name}",
                     "keep one: a copy on both sides of a split makes scores too good",
                 )
             )
@@ -352,7 +354,7 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
         shown = ", ".join(f"{a.pair.name} and {b.pair.name}" for a, b in apart[:3])
         problems.append(
             _warning(
-                apart[0][0].pair.image,
+                apart[0][0].pair.image_told,
                 f"{len(apart)} pairs of images are nearly identical ({shown}{' ...' if len(apart) > 3 else ''})",
                 "keep one of each, or name what belongs together in a table with a column group",
             )
@@ -373,8 +375,8 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
         narrow, wide = min(spans, key=spans.__getitem__), max(spans, key=spans.__getitem__)
         problems.append(
             _warning(
-                narrow.pair.image,
-                f"its values go from {narrow.low:g} to {narrow.high:g}, those of {wide.pair.image.name} from "
+                narrow.pair.image_told,
+                f"its values go from {narrow.low:g} to {narrow.high:g}, those of {wide.pair.image_told.name} from "
                 f"{wide.low:g} to {wide.high:g}",
                 "export them all alike",
             )

@@ -35,7 +35,7 @@ class Pair:
 
     `group` names what images belong together (a patient, a film), None where nobody said. `split` is the part that
     the data set itself puts the image into, "" where it does not. With `outlines` the mask is drawn from them, and
-    `mask` is the file that they came from.
+    `mask` is the file that they came from. With `page` both files are TIFFs of which this page, from 0, is meant.
     """
 
     name: str
@@ -44,6 +44,20 @@ class Pair:
     group: str | None = None
     split: Literal["", "train", "val", "test"] = ""
     outlines: Outlines | None = None
+    page: int | None = None
+
+    @property
+    def image_told(self) -> Path:
+        """The image as messages name it: its file, and which page of it."""
+        return self._told(self.image)
+
+    @property
+    def mask_told(self) -> Path:
+        """The mask as messages name it."""
+        return self._told(self.mask)
+
+    def _told(self, path: Path) -> Path:
+        return path if self.page is None else path.with_name(f"{path.name}, page {self.page + 1} ({self.name})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +190,7 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
 
 def read_mask_of(pair: Pair) -> Integer[np.ndarray, "*space"]:
     """The values of a pair's mask, read or drawn. Raises ImageError or MissingError for an unreadable file."""
-    return draw(pair.outlines) if pair.outlines is not None else files.read_mask(pair.mask)
+    return draw(pair.outlines) if pair.outlines is not None else files.read_mask(pair.mask, page=pair.page)
 
 
 def in_channels(image: Num[np.ndarray, "c *space"], channels: int | None) -> Num[np.ndarray, "k *space"]:
@@ -193,8 +207,8 @@ def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Exa
 
     Raises ImageError for an unreadable file, DataError for a mask that does not fit.
     """
-    image = files.read(pair.image)
-    labels = to_classes(read_mask_of(pair), legend, pair.mask)
+    image = files.read(pair.image, page=pair.page)
+    labels = to_classes(read_mask_of(pair), legend, pair.mask_told)
     if image.array.shape[1:] != labels.shape:
         raise DataError(size_fault(pair, image.array.shape[1:], labels.shape).line)
     spacing = None if image.spacing is None else tuple(float(edge) for edge in image.spacing)
@@ -221,4 +235,4 @@ def size_fault(pair: Pair, image: Sequence[int], mask: Sequence[int]) -> Fault:
     turned = (
         "turn the mask by 90 degrees" if tuple(mask) == tuple(image)[::-1] else "save the mask in the size of its image"
     )
-    return Fault(pair.mask, f"the mask is {describe_size(mask)}, its image {describe_size(image)}", turned)
+    return Fault(pair.mask_told, f"the mask is {describe_size(mask)}, its image {describe_size(image)}", turned)

@@ -112,10 +112,13 @@ def judge_values(
         return _by_entries(seen, ignore, entries)
     if any(value >= COLOUR for s in seen for value in s.counts):
         return _by_colours(seen, ignore)
-    noisy = [s for s in seen if is_noisy(s.counts, s.path)]
-    if noisy and kind is None and all(set(s.counts) <= {0, 255, ignore} for s in seen if s not in noisy):
+    clean = [s for s in seen if not is_noisy(s.counts, s.path)]
+    if len(clean) < len(seen) and kind is None and all(set(s.counts) <= {0, 255, ignore} for s in clean):
         return _classes([0, 255], ignore)
-    where = {value: [s for s in seen if value in s.counts] for s in seen for value in s.counts if value != ignore}
+    where: dict[int, list[Seen]] = {}
+    for s in seen:
+        for value in s.counts.keys() - {ignore}:
+            where.setdefault(value, []).append(s)
     values = sorted(where)
     if not values:
         everything = f"every pixel is {ignore}, not annotated" if seen else "there is no mask"
@@ -225,7 +228,7 @@ def _are_instances(seen: Sequence[Seen], values: list[int]) -> bool:
     whole = sum(s.whole * len(s.counts) for s in many) / sum(len(s.counts) for s in many)
     if len(values) > MAX_CLASSES:
         return whole >= 0.5
-    differ = len(seen) == 1 or len({frozenset(s.counts) for s in seen}) > 1
+    differ = len(seen) == 1 or any(s.counts.keys() != seen[0].counts.keys() for s in seen)
     deep = max(s.bits for s in seen) > 8
     return differ and whole >= 0.8 and len(values) >= (6 if deep else 10)
 

@@ -27,6 +27,7 @@ from useg.data.legend import Entry
 from useg.data.legend_file import NAMES as LEGEND_NAMES
 from useg.data.legend_file import find_legend, from_json
 from useg.data.outlines import from_coco, from_labelme, is_coco, is_labelme, load_json
+from useg.data.stacks import find_stacks, read_stacks
 from useg.errors import DataError, MissingError
 from useg.images import files
 
@@ -312,6 +313,11 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     ),
     Recogniser("COCO JSON with outlines, and its images", lambda p: _coco(p) is not None, _read_coco),
     Recogniser("LabelMe JSON, one an image", lambda p: bool(_labelme(p)), _read_labelme),
+    Recogniser(
+        "two multi-page TIFFs: stack.tif + stack_mask.tif, or in images/ + masks/",
+        lambda p: bool(find_stacks(p)),
+        lambda p: _Found(*read_stacks(p)),
+    ),
     Recogniser(
         "images/ + masks/ (or labels/, annotations/), same names; a mask may end in _mask, _seg, _label",
         lambda p: folder_of(p, IMAGE_FOLDERS) is not None,

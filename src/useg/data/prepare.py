@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from useg.data.dataset import load_examples
 from useg.data.layouts import Layout, find_layout
 from useg.data.legend import Legend
 from useg.data.splits import Split, split
+from useg.data.stacks import warn_of_one_stack
 from useg.errors import DataError
 
 
@@ -82,8 +83,9 @@ def check_layout(
     progress: Callable[[int, int], None] | None = None,
 ) -> Check:
     """Check all images that training would see, those of `val/` included; see `check_pairs`."""
-    return check_pairs(
-        [*layout.train, *layout.val],
+    pairs = [*layout.train, *layout.val]
+    found = check_pairs(
+        pairs,
         ignore=ignore,
         kind=kind,
         unlabelled=unlabelled,
@@ -91,6 +93,7 @@ def check_layout(
         folder=layout.folder,
         progress=progress,
     )
+    return replace(found, problems=[*found.problems, *warn_of_one_stack(pairs)])
 
 
 def _leaks(parts: Split, check: Check) -> list[Problem]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -124,12 +125,13 @@ def label_suffix(path: str | os.PathLike[str]) -> str:
     return next((suffix for suffix in writes if path.name.lower().endswith(suffix)), writes[0])
 
 
-def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Image:
+def read(path: str | os.PathLike[str], *, page: int | None = None, max_bytes: int = MAX_BYTES) -> Image:
     """Read an image.
 
     Args:
         path: the file; its first bytes count, so a PNG that is called `.tif` is read as the PNG that it is. A
             folder of DICOM slices is one volume; an OME-Zarr image is a folder too.
+        page: of a TIFF, see `page_sizes`: this one alone is read, as an image of its own.
         max_bytes: largest decoded size allowed; checked on the header, before decoding.
 
     Returns:
@@ -141,11 +143,14 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Image:
         ImageError: the file is no image that we read, is damaged, or is too large.
     """
     path = Path(path)
-    return _format(path).read(path, max_bytes=max_bytes)
+    read_it = _format(path).read if page is None else partial(tiff.read, page=page)
+    return read_it(path, max_bytes=max_bytes)
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read what a file says of itself (channels, size, number type, pixel size, place), without decoding pixels.
+def read_header(path: str | os.PathLike[str], *, page: int | None = None) -> Header:
+    """Read what a file, or one `page` of a TIFF, says of itself, without decoding pixels.
+
+    That is channels, size, number type, pixel size and place.
 
     Raises:
         MissingError: there is no such file.
@@ -153,11 +158,25 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         ImageError: the file is no image that we read, or its header is damaged.
     """
     path = Path(path)
-    return _format(path).read_header(path)
+    found = _format(path)
+    return found.read_header(path) if page is None else tiff.read_header(path, page=page)
 
 
-def read_mask(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Integer[np.ndarray, "*space"]:
-    """Read a mask: class or object numbers, `[Z] Y X`.
+def page_sizes(path: str | os.PathLike[str]) -> tuple[tuple[int, int], ...]:
+    """Size (y, x) of each page of a plain TIFF, as stored; none for another kind of file.
+
+    Raises:
+        MissingError: there is no such file.
+        ImageError: the file is no image that we read, or is damaged.
+    """
+    path = Path(path)
+    return tiff.page_sizes(path) if _format(path).read is tiff.read else ()
+
+
+def read_mask(
+    path: str | os.PathLike[str], *, page: int | None = None, max_bytes: int = MAX_BYTES
+) -> Integer[np.ndarray, "*space"]:
+    """Read a mask, or one `page` of a TIFF of masks: class or object numbers, `[Z] Y X`.
 
     A palette image gives its indices, a 1-bit image 0 and 1, gray with alpha and gray saved as RGB give
     their gray value, a DICOM SEG the numbers of its segments.
@@ -168,7 +187,8 @@ def read_mask(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> In
         ImageError: as for `read`, or the file holds colours or fractions instead of numbers.
     """
     path = Path(path)
-    return as_labels(_format(path).read(path, indices=True, max_bytes=max_bytes))
+    read_it = _format(path).read if page is None else partial(tiff.read, page=page)
+    return as_labels(read_it(path, indices=True, max_bytes=max_bytes))
 
 
 def write_labels(

@@ -11,6 +11,7 @@ every viewer shows it. Samples marked as alpha are dropped. The orientation tag 
 
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -39,13 +40,14 @@ def opens(path: Path, head: bytes) -> bool:
     return head.startswith(_STARTS)
 
 
-def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Image:
-    """Decode a file.
+def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES, page: int | None = None) -> Image:
+    """Decode a file, or one of its pages.
 
     Args:
         path: the file.
         indices: give the palette's indices instead of its colours, as a mask wants.
         max_bytes: largest decoded size allowed.
+        page: from 0, an image of its own; no other page is looked at.
 
     Returns:
         The image, `C Y X` or `C Z Y X`, of the file's own number type.
@@ -54,33 +56,42 @@ def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Im
         ImageError: the file is damaged, truncated, too large, or has axes that no image has.
     """
     with decoding(path), tifffile.TiffFile(path, _multifile=False) as file:
-        series, layout = _series(path, file)
+        series, layout = _series(path, file, page)
         header = _header(file, series, layout, indices=indices)
         _check(path, file, series, header, max_bytes)
-        page = series.keyframe
+        first = series.keyframe
         array = np.asarray(series.asarray()).transpose(layout.order).reshape(layout.shape)
         if array.dtype == np.bool_:
-            array = (array ^ (page.photometric == _WHITE_IS_ZERO)).astype(np.uint8)
-        if page.photometric == _PALETTE:
-            array = array if indices else _coloured(array, page)
-        elif page.photometric == _CMYK and len(array) >= 4:
+            array = (array ^ (first.photometric == _WHITE_IS_ZERO)).astype(np.uint8)
+        if first.photometric == _PALETTE:
+            array = array if indices else _coloured(array, first)
+        elif first.photometric == _CMYK and len(array) >= 4:
             array = _from_cmyk(array)
         else:
-            array = array[_kept(page, layout.shape[0])]
+            array = array[_kept(first, layout.shape[0])]
         native = array.dtype.newbyteorder("=")
-        array = np.ascontiguousarray(oriented(array, _orientation(page)), dtype=native)
+        array = np.ascontiguousarray(oriented(array, _orientation(first)), dtype=native)
     return Image(array, header.axes, header.spacing, header.unit, path)
 
 
-def read_header(path: Path) -> Header:
-    """What the file says of itself, without decoding a pixel.
+def read_header(path: Path, *, page: int | None = None) -> Header:
+    """What the file, or one of its pages, says of itself, without decoding a pixel.
 
     Raises:
         ImageError: the header is damaged, or its axes are those of no image.
     """
     with decoding(path), tifffile.TiffFile(path, _multifile=False) as file:
-        series, layout = _series(path, file)
+        series, layout = _series(path, file, page)
         return _header(file, series, layout, indices=False)
+
+
+def page_sizes(path: Path) -> tuple[tuple[int, int], ...]:
+    """Size (y, x) of each page as stored.
+
+    Raises:
+        ImageError: the file is damaged.
+    """
+    return tuple((height, width) for _, height, width in _pages(path))
 
 
 def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
@@ -110,7 +121,26 @@ def _write(path: Path, array: np.ndarray, axes: str, about: About, *, predictor:
         )
 
 
-def _series(path: Path, file: tifffile.TiffFile) -> tuple[tifffile.TiffPageSeries, Layout]:
+def _pages(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """Where each page begins in the file, and its size."""
+    with decoding(path):
+        now = path.stat()
+        return _pages_then(path, now.st_mtime_ns, now.st_size)
+
+
+# Kept for a stack and its masks: to reach a page, all pages before it would be walked through each time.
+@lru_cache(maxsize=4)
+def _pages_then(path: Path, modified: int, size: int) -> tuple[tuple[int, int, int], ...]:
+    with tifffile.TiffFile(path, _multifile=False) as file:
+        pages = (page.aspage() for page in file.pages)
+        return tuple((int(page.offset), int(page.imagelength), int(page.imagewidth)) for page in pages)
+
+
+def _series(path: Path, file: tifffile.TiffFile, page: int | None) -> tuple[tifffile.TiffPageSeries, Layout]:
+    if page is not None:
+        file.filehandle.seek(_pages(path)[page][0])
+        series = tifffile.TiffPageSeries([tifffile.TiffPage(file, page)])
+        return series, layout_of(path, series.axes, series.shape)
     if not file.series:
         raise ImageError(f"{path}: is a TIFF without a page; it is damaged or incomplete")
     series = file.series[0]

@@ -1,0 +1,97 @@
+"""Two multi-page TIFFs, a stack and its masks -> a pair a page: as one volume they could not be trained on yet."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from useg.data.check import Problem
+from useg.data.dataset import IMAGE_FOLDERS, MARKS, MASK_FOLDERS, Pair, describe_size, folder_of, stem_of
+from useg.errors import DataError, UsegError
+from useg.images import files
+
+MASK_WORDS = {*MARKS, *MASK_FOLDERS}
+"""One of these in the name of a stack says that it holds masks: `train-labels.tif`."""
+
+
+def find_stacks(folder: Path) -> list[tuple[Path, Path]]:
+    """A stack and its masks, and maybe a second pair to test on; [] where a folder is arranged in another way.
+
+    They are the only images of images/ and masks/, or of `folder`, where words in their names tell them apart. A
+    stack to test on, which challenges give without masks, is passed over.
+    """
+    if not folder.is_dir():
+        return []
+    images, masks = folder_of(folder, IMAGE_FOLDERS), folder_of(folder, MASK_FOLDERS)
+    if images and masks:
+        parts = [(_images_in(images), _images_in(masks))]
+    else:
+        there = _images_in(folder)
+        if len(there) > 4:
+            return []
+        learn, test = ([p for p in there if ("test" in _words(p)) is chosen] for chosen in (False, True))
+        parts = [
+            ([p for p in part if not MASK_WORDS & _words(p)], [p for p in part if MASK_WORDS & _words(p)])
+            for part in ((learn, test) if learn else (test,))
+        ]
+    found = [(image[0], mask[0]) for image, mask in parts if len(image) == len(mask) == 1]
+    alone = len(parts[0][0]) == len(parts[0][1]) == 1
+    return found if alone and all(_are_stacks(*pair) for pair in found) else []
+
+
+def read_stacks(folder: Path) -> tuple[str, list[Pair]]:
+    """Words for what was found, and a pair for every page: stack_000, stack_001 ... of stack.tif.
+
+    Raises DataError where a stack and its masks differ in the number of pages or in their sizes.
+    """
+    stacks = find_stacks(folder)
+    pairs = [_pages_of(*stack) for stack in stacks]
+    named = " and ".join(f"{image.relative_to(folder)} + {mask.relative_to(folder)}" for image, mask in stacks)
+    kind = f"pages of {named}, each an image for now ({' and '.join(str(len(each)) for each in pairs)} images)"
+    return kind, pairs[0] + [replace(pair, split="test") for each in pairs[1:] for pair in each]
+
+
+def warn_of_one_stack(pairs: Sequence[Pair]) -> list[Problem]:
+    """That neighbours in a stack resemble each other: a score on its end says little of another stack."""
+    if pairs[0].page is None or len({pair.image for pair in pairs}) > 1:
+        return []
+    told = f"all {len(pairs)} images are pages of this one stack: its end is held out to judge with, a page beside it "
+    told += "left out, and the score says how well this stack is learned, not how well another one would come out"
+    return [Problem("warning", pairs[0].image, told, "annotate some pages of another stack to test on")]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if files.is_image_file(path))
+
+
+def _words(path: Path) -> set[str]:
+    return set(re.findall("[a-z]+", stem_of(path).lower()))
+
+
+def _are_stacks(image: Path, mask: Path) -> bool:
+    """Whether an image has several pages of one size (levels of a pyramid differ), and its mask too.
+
+    Where the image can only be a volume, the mask need not: that it has too few pages is said when it is read.
+    """
+    try:
+        sizes = files.page_sizes(image)
+        several = len(sizes) > 1 and len(set(sizes)) == 1
+        return several and (len(files.page_sizes(mask)) > 1 or len(files.read_header(image).size) == 3)
+    except UsegError:
+        return False  # whoever reads it as a file of its own says what is wrong
+
+
+def _pages_of(image: Path, mask: Path) -> list[Pair]:
+    sizes, of_masks = files.page_sizes(image), files.page_sizes(mask)
+    if len(sizes) != len(of_masks):
+        has = f"it has {len(of_masks)} pages" if of_masks else "it is no TIFF of several pages"
+        raise DataError(
+            f"{mask}: {has}, its image {image.name} has {len(sizes)}; save one mask for each page, in their order"
+        )
+    for page, (size, of_mask) in enumerate(zip(sizes, of_masks, strict=True), 1):
+        if size != of_mask:
+            raise DataError(
+                f"{mask}: its page {page} is {describe_size(of_mask)}, that of {image.name} is "
+                f"{describe_size(size)}; save the masks in the size of their images"
+            )
+    return [Pair(f"{stem_of(image)}_{page:03}", image, mask, page=page) for page in range(len(sizes))]
