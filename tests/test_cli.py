@@ -14,11 +14,12 @@ import tifffile
 from PIL import Image
 
 from useg import machine
-from useg.cli import main, parse_bytes, parse_settings
+from useg.cli import main
 from useg.errors import SettingsError
 from useg.images import Image as Labelled
 from useg.images.files import read, write_labels, write_picture
 from useg.images.image import InBody
+from useg.options import parse_bytes, parse_settings
 from useg.unet.model import read_card
 
 TINY = {

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from useg.errors import DataError, MissingError, SettingsError
-from useg.evaluate import Scored, dice_of, score, score_folders
+from useg.evaluate import Scored, dice_of, score
 from useg.images.files import write_labels, write_probabilities
 from useg.labels import IGNORE
 from useg.metrics.overlap import confusion_matrix
+from useg.score_files import score_folders
 
 MASKS = npst.arrays(np.uint8, (5, 6), elements=st.integers(0, 1))
 

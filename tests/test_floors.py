@@ -11,15 +11,18 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 FLOORS = [
     ["errors", "labels"],
     ["atomic", "machine"],
-    ["images", "unet", "pictures", "metrics", "objects"],
+    ["objects"],
+    ["images", "unet", "pictures", "metrics"],
     ["data"],
     ["settings"],
     ["plan", "predict"],
     ["predict_files", "evaluate", "checkpoint", "pace"],
+    ["score_files", "validate"],
     ["loop"],
     ["train"],
     ["demo"],
     ["console"],
+    ["options"],
     ["cli"],
 ]
 FLOOR = {room: height for height, floor in enumerate(FLOORS) for room in floor}

@@ -21,7 +21,7 @@ from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.images import Image, is_image_file, read, read_mask, write_labels
 from useg.images.image import InBody, InStore, OnMap
 from useg.predict import Predictor, PredictSettings
-from useg.predict_files import JOURNAL, FileResult, find_inputs, precision_used, predict_files
+from useg.predict_files import JOURNAL, FileResult, Outputs, find_inputs, precision_used, predict_files
 from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
 from useg.unet.network import UNet
 from useg.unet.normalise import NormaliseSettings
@@ -69,7 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_each_image_gets_its_labels_under_its_stem(tmp_path: Path, model: Path, sources: list[Path]) -> None:
     predictor, out = Predictor.load(model, CPU), tmp_path / "out"
     seen: list[FileResult] = []
-    results = predict_files(predictor, model, sources, out, probabilities=True, watch=seen.append)
+    results = predict_files(predictor, model, sources, out, Outputs(probabilities=True), watch=seen.append)
     assert results == seen
     assert [r.source for r in results] == sources
     for source, result in zip(sources, results, strict=True):
@@ -91,7 +91,7 @@ def test_each_image_gets_its_labels_under_its_stem(tmp_path: Path, model: Path, 
 
 def test_labels_as_tiff(tmp_path: Path, model: Path, sources: list[Path]) -> None:
     predictor = Predictor.load(model, CPU)
-    (result,) = predict_files(predictor, model, sources[:1], tmp_path / "out", suffix=".tif")
+    (result,) = predict_files(predictor, model, sources[:1], tmp_path / "out", Outputs(suffix=".tif"))
     assert result.target.name == "a.tif"
     np.testing.assert_array_equal(read_mask(result.target), predictor.predict(read(sources[0])).labels)
 
@@ -111,7 +111,7 @@ def test_labels_have_the_format_and_the_place_of_their_image(tmp_path: Path, mod
     Pillow.fromarray(gray).save(folder / "jpeg.jpg")
     save_dicom(folder / "dicom.dcm", gray)
     predictor, out = Predictor.load(model, CPU), tmp_path / "out"
-    results = predict_files(predictor, model, find_inputs([folder]), out, probabilities=True)
+    results = predict_files(predictor, model, find_inputs([folder]), out, Outputs(probabilities=True))
     assert [r.error for r in results] == [None] * 7
     assert {r.target.name for r in results} == {
         "tiff.tiff", "geo.tif", "nifti.nii.gz", "zarr.ome.zarr", "numpy.npy", "jpeg.png", "dicom.dcm",
@@ -189,7 +189,7 @@ def test_a_file_as_output_folder_and_memory_for_no_tile_are_refused_once(
 def test_what_lacks_its_probabilities_is_not_finished(tmp_path: Path, model: Path, sources: list[Path]) -> None:
     predictor, out = Predictor.load(model, CPU), tmp_path / "out"
     predict_files(predictor, model, sources, out)
-    results = predict_files(predictor, model, sources, out, probabilities=True)
+    results = predict_files(predictor, model, sources, out, Outputs(probabilities=True))
     assert not any(r.skipped for r in results)
     assert all((out / f"{s.stem}_probabilities.tif").is_file() for s in sources)
 
@@ -228,7 +228,7 @@ def test_a_bad_file_is_reported_and_the_others_go_on(tmp_path: Path, model: Path
     sources[0].write_bytes(sources[0].read_bytes()[:50])
     Pillow.fromarray(np.zeros((9, 9, 3), np.uint8) + np.arange(3, dtype=np.uint8)).save(sources[2])
     out = tmp_path / "out"
-    results = predict_files(Predictor.load(model, CPU), model, sources, out, probabilities=True)
+    results = predict_files(Predictor.load(model, CPU), model, sources, out, Outputs(probabilities=True))
     assert [r.error is None for r in results] == [False, True, False, True]
     for index in (0, 2):
         error = results[index].error
@@ -301,9 +301,9 @@ def test_an_interruption_leaves_whole_files_only(tmp_path: Path, model: Path, so
     predictor, out = Predictor.load(model, CPU), tmp_path / "out"
     stopped = Predictor(predictor.card, Interrupted(predictor.runner, 2), CPU)
     with pytest.raises(KeyboardInterrupt):
-        predict_files(stopped, model, sources, out, probabilities=True)
+        predict_files(stopped, model, sources, out, Outputs(probabilities=True))
     assert set(contents(out)) == {JOURNAL, "a.png", "b.png", "a_probabilities.tif", "b_probabilities.tif"}
-    results = predict_files(predictor, model, sources, out, probabilities=True)
+    results = predict_files(predictor, model, sources, out, Outputs(probabilities=True))
     assert [r.skipped for r in results] == [True, True, False, False]
 
 
@@ -316,10 +316,10 @@ KILLED = """
 import sys
 from pathlib import Path
 from useg.predict import Predictor, PredictSettings
-from useg.predict_files import find_inputs, predict_files
+from useg.predict_files import Outputs, find_inputs, predict_files
 model, folder, out = map(Path, sys.argv[1:])
 settings = PredictSettings(device="cpu", precision="float32", max_memory=10**9)
-predict_files(Predictor.load(model, settings), model, find_inputs([folder]), out, probabilities=True)
+predict_files(Predictor.load(model, settings), model, find_inputs([folder]), out, Outputs(probabilities=True))
 """
 
 
@@ -338,7 +338,7 @@ def test_a_killed_process_leaves_whole_files_only(tmp_path: Path, model: Path) -
         process.send_signal(signal.SIGKILL)
         process.wait()
     sources, predictor = find_inputs([folder]), Predictor.load(model, CPU)
-    predict_files(predictor, model, sources, whole, probabilities=True)
+    predict_files(predictor, model, sources, whole, Outputs(probabilities=True))
     before = finished(out)
     assert len(before) >= 6
     # A label image comes last: where it stands, its probabilities stand too.
@@ -348,7 +348,7 @@ def test_a_killed_process_leaves_whole_files_only(tmp_path: Path, model: Path) -
         assert theirs.shape == ours.shape
         if file.suffix == ".tif":
             np.testing.assert_allclose(theirs, ours, atol=1e-5)
-    results = predict_files(predictor, model, sources, out, probabilities=True)
+    results = predict_files(predictor, model, sources, out, Outputs(probabilities=True))
     # The last one may not have been written down as finished; then it is made again.
     assert sum(f.suffix == ".png" for f in before) - sum(r.skipped for r in results) in (0, 1)
     assert {f.name for f in finished(out)} == {f.name for f in finished(whole)}

@@ -19,10 +19,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from useg.errors import UsegError
     from useg.evaluate import evaluate_folder as evaluate
-    from useg.evaluate import score_folders as score
     from useg.images.files import read
     from useg.loop import Watcher
     from useg.predict import Predictor
+    from useg.score_files import score_folders as score
     from useg.train import train
     from useg.unet.losses import segmentation_loss
     from useg.unet.network import UNet, crop_and_concat
@@ -40,7 +40,7 @@ _HOMES = {
     "evaluate": "useg.evaluate:evaluate_folder",
     "load": "useg.predict:Predictor.load",
     "read": "useg.images.files:read",
-    "score": "useg.evaluate:score_folders",
+    "score": "useg.score_files:score_folders",
     "segmentation_loss": "useg.unet.losses:segmentation_loss",
     "train": "useg.train:train",
 }

@@ -24,8 +24,8 @@ class RunState(BaseModel):
         step: steps done, skipped ones included.
         progress: share of the budget spent, 0..1.
         elapsed: seconds spent by all sessions of the run so far.
-        best, best_dice: mean Dice over all classes, by which models are chosen, of the best model so far, and over the
-            foreground.
+        best, best_dice: of the best model so far, the score by which models are chosen (mean Dice over all classes,
+            or panoptic quality where masks number objects), and the mean Dice over the foreground.
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
         bad_in_row, skipped: steps without a finite loss or gradient, just now and in all.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from useg.console import (
+    count,
     describe_image,
     describe_model,
     print_json,
@@ -22,6 +23,7 @@ from useg.console import (
     training_watcher,
 )
 from useg.errors import ImageError, SettingsError, UsegError
+from useg.options import parse_bytes, parse_format, parse_ignore, parse_settings, parse_unlabelled
 
 app = typer.Typer(
     name="useg",
@@ -206,16 +208,24 @@ def predict(
         str | None,
         typer.Option(help="Of the label images: png, tif, npy, nii.gz, dcm or ome.zarr; default that of each image."),
     ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Number the objects, instead of classes: TIFF of 16 or 32 bits.")
+    ] = False,
+    geojson: Annotated[bool, typer.Option("--geojson", help="With --instances: outlines that QuPath opens.")] = False,
+    rois: Annotated[bool, typer.Option("--rois", help="With --instances: outlines as a ROI zip of ImageJ.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="With --instances: a CSV, one row an object.")] = False,
     tta: TtaOption = False,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Segment images of any size. Repeating the command goes on where it was."""
     from useg.predict import Predictor, PredictSettings
-    from useg.predict_files import FileResult, find_inputs, precision_used, predict_files
+    from useg.predict_files import FileResult, Outputs, find_inputs, precision_used, predict_files
     from useg.unet.model import read_card
 
-    suffix = parse_format(format)
+    if (geojson or rois or table) and not instances:
+        raise SettingsError("--geojson, --rois and --table describe objects; add --instances")
+    outputs = Outputs(parse_format(format), probabilities, instances, geojson, rois, table)
     sources = find_inputs(inputs, volumes=read_card(model).network.dims == 3)
     settings = PredictSettings(
         device=device, precision=precision_used(out), max_memory=parse_bytes(max_memory), tta=tta
@@ -230,19 +240,13 @@ def predict(
             for warning in result.prediction.warnings if result.prediction else []:
                 say(f"warning: {result.source}: {warning}")
 
-        results = predict_files(
-            predictor,
-            model,
-            sources,
-            out,
-            probabilities=probabilities,
-            suffix=suffix,
-            watch=report,
-        )
+        results = predict_files(predictor, model, sources, out, outputs, watch=report)
     failed, skipped = sum(r.error is not None for r in results), sum(r.skipped for r in results)
     done = len(results) - failed - skipped
     seconds = sum(r.seconds for r in results)
-    say(f"{done} predicted in {seconds:.1f} s, {skipped} were there already, {failed} failed; results in {out}")
+    objects = f", {count(sum(r.objects or 0 for r in results), 'object')} found" if instances and done else ""
+    rest = f"{skipped} were there already, {failed} failed; results in {out}"
+    say(f"{done} predicted in {seconds:.1f} s{objects}, {rest}")
     if failed:
         raise typer.Exit(2)
 
@@ -292,7 +296,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score label images that any tool made."""
-    from useg.evaluate import score_folders
+    from useg.score_files import score_folders
 
     names, evaluation = score_folders(predictions, masks, within=within, region_class=regions)
     if as_json:
@@ -315,68 +319,6 @@ def info(
     from useg.unet.model import read_card
 
     print_out(describe_model(path, read_card(path)))
-
-
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`name=value` words to a dictionary; values as in TOML, bare words as text."""
-    import tomllib
-
-    found = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {pair}: write name=value, such as network.width=32")
-        try:
-            found[name.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[name.strip()] = text
-    return found
-
-
-def parse_format(name: str | None) -> str | None:
-    """ "nii.gz" to the suffix ".nii.gz", if it is one that label images can have."""
-    from useg.images.files import LABEL_SUFFIXES
-
-    if name is None:
-        return None
-    suffix = "." + name.lower().removeprefix(".")
-    if suffix not in LABEL_SUFFIXES:
-        known = ", ".join(each.removeprefix(".") for each in LABEL_SUFFIXES)
-        raise SettingsError(f"--format {name}: label images are written as {known}")
-    return suffix
-
-
-def parse_unlabelled(text: str) -> Literal["auto", "background", "ignore"]:
-    """The three words of --unlabelled."""
-    if text not in ("auto", "background", "ignore"):
-        raise SettingsError(f"--unlabelled {text}: use background, ignore or auto")
-    return text  # type: ignore[return-value]
-
-
-def parse_ignore(text: str | None) -> int | None:
-    """A mask value: `11`, or `#rrggbb` for a colour."""
-    from useg.data.legend import parse_value
-
-    try:
-        return None if text is None else parse_value(text)
-    except ValueError as error:
-        raise SettingsError(f"--ignore {text}: write a mask value such as 255, or a colour such as #ff0000") from error
-
-
-def parse_bytes(text: str | None) -> int | None:
-    """ "4GB", "500 MB" or a number of bytes."""
-    if text is None:
-        return None
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    number = text.strip().rstrip("BbKkMmGgTt ")
-    unit = text.strip()[len(number) :].strip().upper()
-    try:
-        count = int(float(number) * units[unit])
-    except (ValueError, KeyError, OverflowError) as error:
-        raise SettingsError(f"--max-memory {text}: write it as 4GB or 500MB") from error
-    if count <= 0:
-        raise SettingsError(f"--max-memory {text}: that is no memory; write it as 4GB or 500MB")
-    return count
 
 
 def seconds_since_start() -> float:

@@ -48,7 +48,18 @@ def describe_model(path: Path, card: ModelCard) -> str:
     if scores:
         dice = ", ".join("-" if d is None else f"{d:.3f}" for d in scores["dice"])
         lines.append(f"  validation   Dice of each class {dice}, on {scores['images']} held-out images")
+    if found := card.objects:
+        lines.append(
+            f"  objects      pixels above {found.threshold:g}, seeds above {found.seed_threshold:g}, at least "
+            f"{found.smallest} pixels" + _object_words(scores.get("objects"))
+        )
     return "\n".join(lines)
+
+
+def _object_words(scores: dict[str, Any] | None) -> str:
+    if not scores:
+        return ""
+    return f"; SEG {_figure(scores['seg'])}, panoptic quality {_figure(scores['panoptic_quality'][0])} on validation"
 
 
 def show_check(layout: Layout, found: Check) -> None:
@@ -77,6 +88,8 @@ def show_check(layout: Layout, found: Check) -> None:
         for name, value, share in zip(legend.names, legend.values, summary.class_shares, strict=True):
             meaning = "id 1, 2, ..." if legend.kind == "instances" and value else f"mask value {value_text(value)}"
             table.add_row("class", f"{name} ({meaning}): {100 * share:.2f} %")
+        if legend.kind == "instances":
+            table.add_row("objects", f"{summary.objects}, of which {summary.touching} touch another one")
         if legend.ignore is not None:
             ignored = f"mask value {value_text(legend.ignore)}: {100 * summary.share_ignored:.2f} % of all pixels"
             table.add_row("not annotated", ignored)
@@ -114,6 +127,8 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
         f"{scores['pixels']} pixels"
     )
     say("Dice and IoU pool all pixels; 'per image' is the mean over the images that hold the class.")
+    if scores["objects"]:
+        _say_objects(scores["objects"])
     if regions := scores["regions"]:
         best, known = regions["best"], regions["validation"]
         say(
@@ -122,6 +137,22 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
         if known:
             say(f"  at the threshold found on validation, {known['threshold']:.2f}: {_region_words(known)}")
         say(f"  warping error {regions['warping_error']:.6f}")
+
+
+def _say_objects(objects: dict[str, Any]) -> None:
+    """How well objects were found and parted."""
+
+    def at(name: str) -> str:
+        words = [f"{_figure(objects[name][i])} at IoU {objects['thresholds'][i]:g}" for i in (0, 5)]
+        return f"{', '.join(words)}, mean {_figure(objects[f'mean_{name}'])}"
+
+    say(
+        f"objects: {objects['truth_objects']} annotated, {objects['predicted_objects']} predicted; "
+        f"{objects['missed']} missed, {objects['spurious']} false, "
+        f"{objects['splits']} split, {objects['merges']} merged"
+    )
+    say(f"  SEG {_figure(objects['seg'])}   average precision {at('average_precision')}")
+    say(f"  F1 {at('f1')}   panoptic quality {at('panoptic_quality')}")
 
 
 def _region_words(r: dict[str, Any]) -> str:
@@ -135,6 +166,8 @@ def _figure(value: float | None) -> str:
 def show_result(result: TrainResult) -> None:
     """How a training ended, and what to do next."""
     dice = f", validation Dice {result.validation:.4f}" if result.validation is not None else ", not validated yet"
+    if result.quality is not None:
+        dice += f", panoptic quality of objects {result.quality:.4f}"
     ended = "finished" if result.finished else "stopped"
     skipped = f" ({result.skipped} skipped: loss not finite, see metrics.jsonl)" if result.skipped else ""
     say(f"{ended} after {count(result.steps, 'step')}{skipped}{dice}: {result.model}")
@@ -199,7 +232,7 @@ def progress_line(p: Progress) -> str:
     elif p.loss is not None:
         parts.append(f"loss {p.loss:.3f}")
     if p.dice is not None:
-        parts.append(f"val Dice {p.dice:.3f}")
+        parts.append(f"val Dice {p.dice:.3f}" + (f", objects PQ {p.quality:.3f}" if p.quality is not None else ""))
     parts.append(f"{p.images_per_second:.1f} images/s")
     if p.seconds_left is not None:
         parts.append(f"{int(p.seconds_left) // 60}:{int(p.seconds_left) % 60:02d} left")

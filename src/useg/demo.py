@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from useg.atomic import require_output_folder
 from useg.errors import OutputError
@@ -14,8 +14,9 @@ from useg.evaluate import Evaluation, evaluate_folder
 from useg.images.files import write_labels, write_picture
 from useg.loop import Watcher
 from useg.predict import Predictor
-from useg.predict_files import find_inputs, predict_files
+from useg.predict_files import Outputs, find_inputs, predict_files
 from useg.train import train
+from useg.unet.borders import part_objects
 
 TRAIN_IMAGES, TEST_IMAGES, SIZE = 8, 4, 256
 
@@ -42,28 +43,38 @@ def run_demo(
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"{out}: is not empty; remove it, or name another folder with -o")
     data, run = out / "data", out / "run"
-    draw_data_set(data)
+    draw_data_set(data, ids=True)
     train(data, run, minutes=minutes, steps=steps, watch=watch)
     predictor = Predictor.load(run)
-    predict_files(predictor, run, find_inputs([data / "test"]), out / "predictions")
+    predict_files(predictor, run, find_inputs([data / "test"]), out / "predictions", Outputs(instances=True))
     evaluation = evaluate_folder(predictor, data, overlays=out / "pictures")
     return DemoResult(data, run, out / "pictures", evaluation)
 
 
 def draw_data_set(
-    folder: Path, *, train_images: int = TRAIN_IMAGES, test_images: int = TEST_IMAGES, size: int = SIZE
+    folder: Path,
+    *,
+    train_images: int = TRAIN_IMAGES,
+    test_images: int = TEST_IMAGES,
+    size: int = SIZE,
+    ids: bool = False,
 ) -> None:
-    """Write `train/` and `test/`, each with `images/` and `masks/` (0 background, 1 cell)."""
+    """Write `train/` and `test/`, each with `images/` and `masks/`.
+
+    Masks number the cells with `ids`; without, they are 0 for background and 1 for cells, a gap between those that
+    touch.
+    """
     for part, first, count in (("train", 0, train_images), ("test", 1000, test_images)):
         for index in range(count):
-            image, mask = draw_cells(np.random.default_rng([2015, first + index]), size)
+            image, cells = draw_cells(np.random.default_rng([2015, first + index]), size)
+            mask = cells if ids else (part_objects(cells) > 0).astype(np.uint8)
             name = f"cells_{index:02d}"
             write_picture(folder / part / "images" / f"{name}.png", image)
             write_labels(folder / part / "masks" / f"{name}.png", mask)
 
 
-def draw_cells(rng: np.random.Generator, size: int = SIZE) -> tuple[UInt8[np.ndarray, "y x"], UInt8[np.ndarray, "y x"]]:
-    """One picture of touching cells in uneven light with noise, and its mask: 1 in cells, a gap of 0 between them."""
+def draw_cells(rng: np.random.Generator, size: int = SIZE) -> tuple[UInt8[np.ndarray, "y x"], Int32[np.ndarray, "y x"]]:
+    """One picture of touching cells in uneven light with noise, and the cell at each pixel, 0 for none."""
     from scipy.ndimage import gaussian_filter
 
     y, x = np.mgrid[:size, :size].astype(np.float32)
@@ -87,10 +98,9 @@ def draw_cells(rng: np.random.Generator, size: int = SIZE) -> tuple[UInt8[np.nda
     for axis in (0, 1):
         other = np.roll(owner, 1, axis)
         gap |= (owner != other) & (owner > 0) & (other > 0)
-    mask = ((owner > 0) & ~gap).astype(np.uint8)
     texture = gaussian_filter(rng.normal(0, 1, (size, size)), 3) * 1.5
     light = gaussian_filter(rng.normal(0, 1, (size, size)), size / 5, mode="wrap")
     light *= 1 / light.std()
     image = 70 + 90 * gaussian_filter(np.where(gap, 0.1, bright), 1.0) + 12 * texture + 22 * light
     image = image + rng.normal(0, 10, (size, size))
-    return image.clip(0, 255).astype(np.uint8), mask
+    return image.clip(0, 255).astype(np.uint8), owner

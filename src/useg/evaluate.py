@@ -1,37 +1,36 @@
-"""Score predictions against annotated images: those that a model makes now, or those that any tool left in files."""
+"""Score predictions against annotated images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 
 from useg.data.dataset import (
     Example,
     Pair,
     describe_size,
-    files_by_stem,
     find_partners,
     load_example,
-    require_folder,
 )
-from useg.data.judge import legend_of, survey
 from useg.data.layouts import find_layout
-from useg.data.legend import Legend, to_classes
-from useg.data.legend_file import find_legend
+from useg.data.legend import Legend
 from useg.data.prepare import prepare
 from useg.errors import DataError, SettingsError
-from useg.images.files import read, read_mask, write_picture
+from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
 from useg.labels import IGNORE
+from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores
 from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
 from useg.metrics.warping import warping_error
+from useg.objects.separate import separate
 from useg.pictures.overlay import ERROR_LEGEND, error_map, overlay, to_gray_rgb
+from useg.pictures.palette import class_colours
 from useg.pictures.sheet import contact_sheet
 from useg.predict import Prediction, Predictor
 from useg.settings import load_settings
@@ -47,6 +46,7 @@ class Scored:
         labels: predicted class of each pixel.
         probabilities: float32 `K [Z] Y X` where the predictor gave them.
         within: pixels that count; None is all.
+        objects, found: ids of the true and of the predicted objects, 0 elsewhere, where there are any.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Scored:
     labels: UInt8[np.ndarray, "*size"]
     probabilities: Float[np.ndarray, "k *size"] | None = None
     within: Bool[np.ndarray, "*size"] | None = None
+    objects: Integer[np.ndarray, "*size"] | None = None
+    found: Integer[np.ndarray, "*size"] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,13 @@ class Evaluation:
         overlap: pixel scores, pooled and per image.
         images: name and Dice of each class (NaN where neither truth nor prediction has it), image by image.
         regions: only where they were asked for.
+        objects: how well objects were found and parted, where masks and predictions number them.
     """
 
     overlap: OverlapScores
     images: list[tuple[str, tuple[float, ...]]]
     regions: Regions | None
+    objects: ObjectScores | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None, ready for JSON."""
@@ -94,6 +98,7 @@ class Evaluation:
             **self.overlap.as_dict(),
             "per_image": images,
             "regions": asdict(self.regions) if self.regions else None,
+            "objects": self.objects.as_dict() if self.objects else None,
         }
 
 
@@ -123,7 +128,10 @@ def evaluate(
         # Probabilities are large, and only the regions need them.
         probabilities = prediction.probabilities if region_class is not None else None
         inside = within(example) if within else None
-        truths.append(Scored(example.name, example.labels, prediction.labels, probabilities, inside))
+        found = predictor.objects(prediction) if example.objects is not None and predictor.card.objects else None
+        truths.append(
+            Scored(example.name, example.labels, prediction.labels, probabilities, inside, example.objects, found)
+        )
     return score(truths, predictor.card.network.classes, region_class, region_threshold)
 
 
@@ -145,7 +153,7 @@ def score(
     confusions = [confusion_matrix(i.truth, i.labels, classes, within=i.within) for i in images]
     per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
     regions = _regions(images, region_class, region_threshold) if region_class is not None else None
-    return Evaluation(overlap_scores(confusions), per_image, regions)
+    return Evaluation(overlap_scores(confusions), per_image, regions, _objects(images))
 
 
 def _check_region(region_class: int | None, classes: int) -> None:
@@ -162,6 +170,17 @@ def dice_of(confusion: Int[np.ndarray, "k k"]) -> tuple[float, ...]:
 def find_threshold(images: Sequence[Scored], region_class: int) -> float:
     """The probability of `region_class` at which the connected regions of these images come out best."""
     return best_over_thresholds([_stack(i, region_class) for i in images]).threshold
+
+
+def _objects(images: Sequence[Scored]) -> ObjectScores | None:
+    """Scores of objects; None unless every image has true and predicted ones."""
+    matches = []
+    for image in images:
+        if image.objects is None or image.found is None:
+            return None
+        ignored = (image.truth == IGNORE) | ~_counted(image)
+        matches.append(match_objects(image.objects, image.found, ignored=ignored))
+    return object_scores(matches)
 
 
 def _regions(images: Sequence[Scored], region_class: int, threshold: float | None) -> Regions:
@@ -261,66 +280,6 @@ def _region(path: Path, example: Example) -> Bool[np.ndarray, "*size"]:
     return region
 
 
-def score_folders(
-    predictions: str | Path, masks: str | Path, *, within: str | Path | None = None, region_class: int | None = None
-) -> tuple[list[str], Evaluation]:
-    """Score label images that any tool made against masks of the same stems.
-
-    `<stem>_probabilities.tif` beside a prediction is used for the regions. Returns the names of the classes, which
-    are found in the masks (and in predictions of a class that no mask holds), and the scores.
-
-    Raises:
-        DataError, ImageError, MissingError: files do not match or cannot be read.
-    """
-    masks = Path(masks)
-    require_folder(masks, "give the folder that holds the masks")
-    truths = files_by_stem(masks)
-    predicted = find_partners(Path(predictions), truths, "prediction")
-    inside = find_partners(Path(within), truths, "region") if within else {}
-    legend, of_predictions = _legends(truths, predicted, masks)
-    scored = []
-    for name, mask in truths.items():
-        labels = to_classes(read_mask(predicted[name]), of_predictions, predicted[name])
-        extra = predicted[name].with_name(f"{name}_probabilities.tif")
-        probabilities = read(extra).array if region_class is not None and extra.is_file() else None
-        region = read_mask(inside[name]) > 0 if within else None
-        truth = to_classes(read_mask(mask), legend, mask)
-        if probabilities is not None and probabilities.shape != (legend.classes, *truth.shape):
-            raise DataError(
-                f"{extra}: it has the shape {probabilities.shape}, but {legend.classes} classes of "
-                f"{describe_size(truth.shape)} are needed; write one plane a class"
-            )
-        for path, found in ((predicted[name], labels), (inside.get(name), region)):
-            if found is not None and found.shape != truth.shape:
-                raise DataError(
-                    f"{path}: it is {describe_size(found.shape)}, but {mask} is {describe_size(truth.shape)}; "
-                    "give both the same size"
-                )
-        scored.append(Scored(name, truth, labels, probabilities, region))
-    return legend.names, score(scored, legend.classes, region_class)
-
-
-def _legends(truths: Mapping[str, Path], predicted: Mapping[str, Path], masks: Path) -> tuple[Legend, Legend]:
-    """What the values of masks and of predictions mean.
-
-    The masks, and a legend file beside them, decide for both, but predictions may hold a class that no mask has (a
-    false alarm), and the class numbers 0, 1, ... of `useg predict` where the masks are colour-coded.
-    """
-    in_masks = [survey(read_mask(path), path) for path in truths.values()]
-    own = find_legend(masks) or find_legend(masks.parent)
-    legend = legend_of(in_masks, entries=own[1] if own else ())
-    in_predictions = [survey(read_mask(predicted[name]), predicted[name]) for name in truths]
-    values = {value for seen in in_predictions for value in seen.counts}
-    if legend.coloured and values <= set(range(legend.classes)):
-        return legend, legend.model_copy(update={"values": list(range(legend.classes)), "ignore": None})
-    beyond = values - {*legend.values, legend.ignore}
-    together = {*legend.values, *beyond}
-    # Anything but further class numbers is left to the reading of the predictions, which names the file and the value.
-    if legend.kind == "classes" and not own and beyond and together == set(range(len(together))):
-        legend = legend_of([*in_masks, *in_predictions])
-    return legend, legend
-
-
 def legend_of_model(card: ModelCard) -> Legend:
     """What mask values mean to a model: the meaning that they had in its training masks."""
     names, values = [c.name for c in card.classes], [c.value for c in card.classes]
@@ -330,10 +289,15 @@ def legend_of_model(card: ModelCard) -> Legend:
 def picture_of(example: Example, prediction: Prediction, card: ModelCard) -> UInt8[np.ndarray, "y x 3"]:
     """Image, truth, prediction and errors side by side."""
     below, colours = to_gray_rgb(example.image), [c.colour for c in card.classes]
+    truth, predicted = example.labels, prediction.labels
+    if example.objects is not None and card.objects is not None:
+        # More colours than labels have values, so that the object 255 is not taken for what nobody annotated.
+        colours = class_colours(IGNORE + 2)
+        truth, predicted = example.objects, separate(prediction.probabilities[1], card.objects)
     row = [
         (example.name, below),
-        ("truth", overlay(below, example.labels, colours)),
-        ("prediction", overlay(below, prediction.labels, colours)),
+        ("truth", overlay(below, truth, colours)),
+        ("prediction", overlay(below, predicted, colours)),
         ("errors", error_map(example.labels, prediction.labels)),
     ]
     return contact_sheet([row], tile=min(512, max(256, *example.labels.shape)), legend=ERROR_LEGEND)

@@ -19,11 +19,11 @@ import useg
 from useg import machine
 from useg.atomic import write_text
 from useg.checkpoint import RunState, load_checkpoint, read_log, save_checkpoint
+from useg.data.borders import kept_fields
 from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
-from useg.evaluate import evaluate
 from useg.plan import describe_input
 from useg.predict import Predictor, TorchRunner
 from useg.settings import Settings
@@ -31,6 +31,7 @@ from useg.unet.losses import segmentation_loss
 from useg.unet.model import ClassInfo, ModelCard, save_model
 from useg.unet.network import UNet
 from useg.unet.optimise import learning_rate, make_optimiser, update_average
+from useg.validate import validate
 
 CHECKPOINT_SECONDS = 40.0
 """Between two checkpoints; the last one is never more than a minute old unless a single step takes so long."""
@@ -49,6 +50,7 @@ class Progress:
         step: steps done; steps: of how many, where that is known.
         fraction: of the budget, 0..1. loss: of this step.
         dice: mean Dice of the last validation (None before the first).
+        quality: its panoptic quality, where masks number objects.
         images_per_second: samples through the network. seconds_left: None before it can be told.
         event: "step", "validated", or "skipped" (a step without a finite loss).
     """
@@ -58,6 +60,7 @@ class Progress:
     fraction: float
     loss: float | None
     dice: float | None
+    quality: float | None
     images_per_second: float
     seconds_left: float | None
     event: Literal["step", "validated", "skipped"]
@@ -70,6 +73,7 @@ class TrainResult:
     Attributes:
         run: the run folder. model: the best model. steps: done, of which `skipped` changed nothing.
         validation: mean Dice of the best model on the held-out images; None when it was never validated.
+        quality: its panoptic quality there, where masks number objects.
         finished: False when it was stopped before its budget was spent; it can then be resumed.
     """
 
@@ -78,6 +82,7 @@ class TrainResult:
     steps: int
     skipped: int
     validation: float | None
+    quality: float | None
     finished: bool
 
 
@@ -126,11 +131,13 @@ class Loop:
             classes=s.network.classes,
             margin=s.network.geometry.margin,
             seed=s.seed,
+            fields=kept_fields(parts.train, s.loss.borders, run / "borders.safetensors", s.data.fingerprint),
         )
         self.card = _card(settings, legend, parts)
         self.state = RunState()
         self._step_seconds = 0.0
         self._dice: float | None = None
+        self._quality: float | None = None
         if self.checkpoint.is_file():
             self.state = load_checkpoint(self.checkpoint, self.network, self.averaged, self.optimiser)
         self.started = started - self.state.elapsed
@@ -207,9 +214,10 @@ class Loop:
         statistics = [value.clone() for value in self._statistics]
         images = torch.from_numpy(batch.images).to(self.device, memory_format=torch.channels_last)
         labels = torch.from_numpy(batch.labels).to(self.device)
+        weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
             scores = self.network(images)
-        loss = segmentation_loss(scores, labels, s.loss)
+        loss = segmentation_loss(scores, labels, s.loss, weights)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._weights, s.optimiser.clip)
@@ -266,17 +274,19 @@ class Loop:
         """Score the averaged weights on the held-out images, by the code that predicts; keep the best."""
         begun, state = time.monotonic(), self.state
         runner = TorchRunner(self.averaged, self.device.type, self.settings.machine.precision)
-        evaluation = evaluate(Predictor(self.card, runner), self.parts.validation)
+        overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation)
         state.validated, state.validated_at = state.validated + 1, state.progress
         state.validation_seconds = time.monotonic() - begun
-        overlap = evaluation.overlap
-        self._write({"step": state.step, "validation": overlap.as_dict()})
+        found = overlap.as_dict() | ({"objects": objects.as_dict()} if objects else {})
+        self._write({"step": state.step, "validation": found})
         self._dice = _known(overlap.foreground_dice)
-        mean = _known(overlap.mean_dice)
+        self._quality = _known(objects.panoptic_quality[0]) if objects else None
+        mean = self._quality if objects else _known(overlap.mean_dice)
+        self.card = card
         if state.best is None or (mean is not None and mean > state.best):
             state.best, state.best_dice = mean, self._dice
-            scores = {"step": state.step, "images": len(self.parts.validation), **overlap.as_dict()}
-            save_model(self.run / MODEL, self.card.model_copy(update={"scores": scores}), self.averaged.state_dict())
+            scores = {"step": state.step, "images": len(self.parts.validation), **found}
+            save_model(self.run / MODEL, card.model_copy(update={"scores": scores}), self.averaged.state_dict())
         self._tell("validated", None, 0.0)
 
     def _stop(self) -> TrainResult:
@@ -299,7 +309,10 @@ class Loop:
 
     def _result(self) -> TrainResult:
         state = self.state
-        return TrainResult(self.run, self.run / MODEL, state.step, state.skipped, state.best_dice, state.finished)
+        quality = state.best if self.card.masks == "instances" else None
+        return TrainResult(
+            self.run, self.run / MODEL, state.step, state.skipped, state.best_dice, quality, state.finished
+        )
 
     def _save(self) -> None:
         self.state.elapsed = self.elapsed
@@ -320,7 +333,9 @@ class Loop:
             left = (budget.steps - state.step) * self._step_seconds + self._validation_cost()
         pace = self.settings.samples.batch / self._step_seconds if self._step_seconds else 0.0
         self.watch.on_progress(
-            Progress(state.step, budget.steps, min(1.0, self._progress()), loss, self._dice, pace, left, event)
+            Progress(
+                state.step, budget.steps, min(1.0, self._progress()), loss, self._dice, self._quality, pace, left, event
+            )
         )
 
 

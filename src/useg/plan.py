@@ -17,6 +17,7 @@ from useg.data.samples import Sampler, SampleSettings, class_shares
 from useg.data.thickness import class_thickness
 from useg.errors import SettingsError
 from useg.settings import Settings, override
+from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.losses import LossSettings
 from useg.unet.model import InputSeen
 from useg.unet.normalise import subsample
@@ -156,8 +157,22 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
         f"augmentation: {symmetries.reason}",
         "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
     ]
-    chosen = {"network": network, "samples": samples, "augment": augment, "loss": LossSettings(dice=1.0)}
+    loss = LossSettings(dice=1.0)
+    if legend.kind == "instances":
+        loss = loss.model_copy(update={"borders": BorderSettings()})
+        reasons.append(_about_borders(train, loss.borders))
+    chosen = {"network": network, "samples": samples, "augment": augment, "loss": loss}
     return _Choice(chosen, reasons)
+
+
+def _about_borders(train: Sequence[Example], borders: BorderSettings) -> str:
+    """How many objects touch, and what is done about it."""
+    counts = [touching_share(e.objects) for e in train if e.objects is not None]
+    touching, objects = (sum(each) for each in zip(*counts, strict=True))
+    return (
+        f"objects: {touching} of {objects} touch another one; background between two objects weighs up to "
+        f"{1 + borders.weight:g} times as much, so that they come apart"
+    )
 
 
 def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Choice:
@@ -174,11 +189,13 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Cho
             "brightness": 0.2,
         }
     )
+    instances = legend.kind == "instances"
+    borders = BorderSettings() if instances else BorderSettings(weight=0)
     chosen = {
         "network": network,
         "samples": SampleSettings(crop=(572, 572), batch=1),
         "augment": augment,
-        "loss": LossSettings(class_weights=[round(float(w), 4) for w in weights]),
+        "loss": LossSettings(class_weights=[round(float(w), 4) for w in weights], borders=borders),
         "optimiser": OptimiserSettings(
             kind="sgd",
             learning_rate=1e-3,
@@ -194,6 +211,8 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Cho
         "loss: cross-entropy, classes weighted by the inverse of their share; SGD with momentum 0.99",
         "augmentation: rotations, flips and elastic deformation (3x3 grid, 10 pixels), as in the paper",
     ]
+    if instances:
+        reasons.append(_about_borders(train, borders))
     return _Choice(chosen, reasons)
 
 

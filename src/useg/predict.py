@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Integer, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 
 from useg import machine
 from useg.errors import ImageError, SettingsError
 from useg.images.image import Image
+from useg.objects.separate import SeparateSettings, separate
 from useg.unet.geometry import Tile, mirror, plan_tiles
 from useg.unet.model import ModelCard, load_model
 from useg.unet.network import UNet
@@ -147,6 +148,23 @@ class Predictor:
         warnings = unlike_training(self.card, array, spacing)
         probabilities = self._probabilities(array)
         return Prediction(most_probable(probabilities), probabilities, warnings)
+
+    def objects(self, prediction: Prediction) -> Integer[np.ndarray, "*size"]:
+        """Objects of a prediction, numbered 1, 2, ..., by what the model found out on its validation images.
+
+        Raises:
+            SettingsError: the model learned classes, not objects.
+        """
+        return separate(prediction.probabilities[1], self.require_objects())
+
+    def require_objects(self) -> SeparateSettings:
+        """How this model's objects are told apart; raises as `objects`."""
+        if self.card.objects is None:
+            raise SettingsError(
+                "--instances: this model learned classes, not objects; train on masks that give each object its own "
+                "number"
+            )
+        return self.card.objects
 
     def _probabilities(self, array: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *size"]:
         card = self.card

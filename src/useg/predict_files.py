@@ -5,20 +5,55 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Integer
 
 from useg.atomic import require_output_folder, write_text
 from useg.data.dataset import stem_of
 from useg.errors import DataError, MissingError, OutputError, SettingsError, UsegError
 from useg.images.files import is_image_file, is_series, label_suffix, read, write_labels, write_probabilities
+from useg.images.image import Image
+from useg.objects.outlines import write_geojson, write_rois
+from useg.objects.table import object_table, write_table
 from useg.predict import Prediction, Predictor
-from useg.unet.model import find_model
+from useg.unet.model import ClassInfo, find_model
 
 JOURNAL = ".useg-predict.json"
 """Says which model made the files of an output folder, and of what, so that finished ones can be skipped safely."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of each image beside or instead of its class labels.
+
+    Attributes:
+        suffix: of the label images, one of `useg.images.files.LABEL_SUFFIXES`; None takes that of each image.
+        probabilities: `<stem>_probabilities.tif`, float32, one plane a class.
+        instances: the label images hold a number an object instead of classes, TIFF if `suffix` says nothing else.
+        geojson: `<stem>.geojson`, outlines of the objects. rois: `<stem>_rois.zip` for ImageJ.
+        table: `<stem>.csv`, one row an object.
+    """
+
+    suffix: str | None = None
+    probabilities: bool = False
+    instances: bool = False
+    geojson: bool = False
+    rois: bool = False
+    table: bool = False
+
+    def target(self, out: Path, source: Path) -> Path:
+        """The label image of a source."""
+        return out / f"{stem_of(source)}{self.suffix or ('.tif' if self.instances else label_suffix(source))}"
+
+    def beside(self, out: Path, source: Path) -> dict[str, Path]:
+        """All else that is written of a source, by the name of its attribute."""
+        ends = {"probabilities": "_probabilities.tif", "geojson": ".geojson", "rois": "_rois.zip", "table": ".csv"}
+        return {name: out / f"{stem_of(source)}{end}" for name, end in ends.items() if getattr(self, name)}
 
 
 @dataclass(frozen=True)
@@ -28,7 +63,8 @@ class FileResult:
     Attributes:
         source, target: the image and its label image.
         prediction: None when the file was skipped (it was finished before) or failed.
-        error: why it failed. warnings: see `Prediction`. seconds: time it took, reading and writing included.
+        error: why it failed. seconds: time it took, reading and writing included.
+        objects: how many were found, with `Outputs.instances`.
     """
 
     source: Path
@@ -36,6 +72,7 @@ class FileResult:
     prediction: Prediction | None
     error: str | None
     seconds: float
+    objects: int | None = None
 
     @property
     def skipped(self) -> bool:
@@ -82,63 +119,73 @@ def predict_files(
     model: Path,
     sources: Sequence[Path],
     out: Path,
+    outputs: Outputs | None = None,
     *,
-    probabilities: bool = False,
-    suffix: str | None = None,
     watch: Callable[[FileResult], None] | None = None,
 ) -> list[FileResult]:
-    """Predict each source into `out`: labels under its stem, and `<stem>_probabilities.tif` where asked for.
+    """Predict each source into `out`: labels under its stem, and what else `outputs` names.
 
     Labels have the format of the source, its pixel size and place; PNG where that format cannot hold labels. Files
     that an earlier call with the same model and settings finished are skipped.
 
     Args:
         model: the model file, whose checksum is kept beside the results.
-        suffix: of all label images, one of `useg.images.files.LABEL_SUFFIXES`, instead of each source's.
         watch: called after each file.
 
     Raises:
         OutputError: `out` is no folder, or holds the predictions of another model, or made with other settings.
-        SettingsError: the memory allowed is too small for any tile.
+        SettingsError: the memory allowed is too small for any tile, or objects are asked of a model of classes.
     """
-    journal = _Journal(out, model, predictor)
+    outputs = outputs or Outputs()
+    if outputs.instances:
+        predictor.require_objects()
+    journal = _Journal(out, model, predictor, outputs)
     results = []
     for source in sources:
-        target = out / f"{stem_of(source)}{suffix or label_suffix(source)}"
-        extra = out / f"{stem_of(source)}_probabilities.tif" if probabilities else None
-        result = _predict_file(predictor, journal, source, target, extra)
+        result = _predict_file(predictor, journal, source, out, outputs)
         results.append(result)
         if watch:
             watch(result)
     return results
 
 
-def _predict_file(
-    predictor: Predictor, journal: _Journal, source: Path, target: Path, extra: Path | None
-) -> FileResult:
-    begun = time.monotonic()
+def _predict_file(predictor: Predictor, journal: _Journal, source: Path, out: Path, outputs: Outputs) -> FileResult:
+    begun, target, beside = time.monotonic(), outputs.target(out, source), outputs.beside(out, source)
     try:
-        if journal.is_finished(source, target) and (extra is None or extra.exists()):
+        if journal.is_finished(source, target) and all(path.exists() for path in beside.values()):
             return FileResult(source, target, None, None, 0.0)
         image = read(source)
         prediction = predictor.predict(image)
         journal.begin()
-        if extra is not None:
-            write_probabilities(extra, prediction.probabilities, like=image)
-        classes = predictor.card.classes
-        write_labels(
-            target,
-            prediction.labels,
-            colours=[c.colour for c in classes],
-            names=[c.name for c in classes],
-            like=image,
-        )
+        if "probabilities" in beside:
+            write_probabilities(beside["probabilities"], prediction.probabilities, like=image)
+        objects = None
+        if outputs.instances:
+            ids = predictor.objects(prediction)
+            objects = int(ids.max(initial=0))
+            _write_objects(beside, ids, image, predictor.card.classes[1])
+            write_labels(target, ids, like=image)
+        else:
+            classes = predictor.card.classes
+            colours, names = [c.colour for c in classes], [c.name for c in classes]
+            write_labels(target, prediction.labels, colours=colours, names=names, like=image)
         journal.note(source, target)
     except SettingsError:
         raise  # it would be the same for every file
     except UsegError as error:
         return FileResult(source, target, None, str(error), time.monotonic() - begun)
-    return FileResult(source, target, prediction, None, time.monotonic() - begun)
+    return FileResult(source, target, prediction, None, time.monotonic() - begun, objects)
+
+
+def _write_objects(beside: Mapping[str, Path], ids: Integer[np.ndarray, "*size"], image: Image, of: ClassInfo) -> None:
+    """Outlines and tables of objects, those that are asked for."""
+    if "geojson" in beside:
+        write_geojson(beside["geojson"], ids, name=of.name, colour=of.colour)
+    if "rois" in beside:
+        write_rois(beside["rois"], ids)
+    if "table" in beside:
+        spacing = None if image.spacing is None else [float(edge) for edge in image.spacing]
+        write_table(beside["table"], object_table(ids, image.array, spacing, image.unit))
 
 
 class _Journal:
@@ -148,11 +195,12 @@ class _Journal:
         OutputError: the folder holds the results of another model or of other settings, or is none.
     """
 
-    def __init__(self, out: Path, model: Path, predictor: Predictor) -> None:
+    def __init__(self, out: Path, model: Path, predictor: Predictor, outputs: Outputs) -> None:
         require_output_folder(out)
         self.path = out / JOURNAL
         digest = hashlib.sha256(find_model(model).read_bytes()).hexdigest()
-        self._ours = {"model": digest, "tta": predictor.settings.tta, "precision": predictor.settings.precision}
+        s = predictor.settings
+        self._ours = {"model": digest, "tta": s.tta, "precision": s.precision, "instances": outputs.instances}
         lines = _lines(self.path)
         if lines and lines[0] != self._ours:
             raise OutputError(f"{out}: holds predictions of another model or other settings; name another folder")

@@ -2,16 +2,19 @@
 
 import itertools
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from useg.data.augment import NO_AUGMENTATION, AugmentSettings
+from useg.data.augment import NO_AUGMENTATION, AugmentSettings, resample_labels
 from useg.data.dataset import Example
 from useg.data.samples import Sample, Sampler, SampleSettings, class_shares, make_batches
 from useg.labels import IGNORE
+from useg.unet.borders import BorderSettings, border_fields, border_weights, part_objects
 from useg.unet.normalise import NormaliseSettings, measure
 
 few = settings(max_examples=25, deadline=None)
@@ -52,9 +55,9 @@ def make_sampler(
     )
 
 
-def same(first: tuple[np.ndarray, np.ndarray, str], second: tuple[np.ndarray, np.ndarray, str]) -> bool:
-    images_equal = np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
-    return images_equal and first[2] == second[2]
+def same(first: Sample, second: Sample) -> bool:
+    images_equal = np.array_equal(first.image, second.image) and np.array_equal(first.labels, second.labels)
+    return images_equal and first.name == second.name
 
 
 @few
@@ -87,7 +90,7 @@ def test_threads_change_nothing() -> None:
 
 def test_other_addresses_give_other_samples() -> None:
     addresses = [(seed, step, index) for seed in (0, 1) for step in (0, 1, 2) for index in (0, 1)]
-    images = {make_sampler(seed=seed).sample(step, index)[0].tobytes() for seed, step, index in addresses}
+    images = {make_sampler(seed=seed).sample(step, index).image.tobytes() for seed, step, index in addresses}
     assert len(images) == len(addresses)
 
 
@@ -97,10 +100,10 @@ def test_a_batch_is_its_samples() -> None:
     assert batch.images.shape == (4, 2, 24, 20)
     assert batch.labels.shape == (4, 18, 14)
     for index in range(4):
-        image, labels, name = sampler.sample(9, index)
-        np.testing.assert_array_equal(batch.images[index], image)
-        np.testing.assert_array_equal(batch.labels[index], labels)
-        assert batch.names[index] == name
+        sample = sampler.sample(9, index)
+        np.testing.assert_array_equal(batch.images[index], sample.image)
+        np.testing.assert_array_equal(batch.labels[index], sample.labels)
+        assert batch.names[index] == sample.name
     assert {name for step in range(20) for name in sampler.batch(step).names} == {"image0", "image1", "image2"}
 
 
@@ -109,10 +112,9 @@ def test_a_batch_is_its_samples() -> None:
 def test_labels_lie_under_the_middle_of_the_image(step: int, margin: int) -> None:
     """The labels of a valid network are those of a same network, less the margin."""
     whole, inner = make_sampler(), make_sampler(margin=margin)
-    image, labels, _ = whole.sample(step, 0)
-    image_too, middle, _ = inner.sample(step, 0)
-    np.testing.assert_array_equal(image, image_too)
-    np.testing.assert_array_equal(middle, labels[margin : 24 - margin, margin : 20 - margin])
+    all_of_it, middle = whole.sample(step, 0), inner.sample(step, 0)
+    np.testing.assert_array_equal(all_of_it.image, middle.image)
+    np.testing.assert_array_equal(middle.labels, all_of_it.labels[margin : 24 - margin, margin : 20 - margin])
 
 
 def test_the_image_is_normalised_by_the_whole_image_it_is_from() -> None:
@@ -120,7 +122,7 @@ def test_the_image_is_normalised_by_the_whole_image_it_is_from() -> None:
     sampler = make_sampler(examples, augment=NO_AUGMENTATION)
     whole = measure(examples[0].image, NormaliseSettings()).apply(examples[0].image)
     for step in range(5):
-        image, _, _ = sampler.sample(step, 0)
+        image = sampler.sample(step, 0).image
         # Bilinear values lie between those of the image.
         assert whole.min() - 1e-4 <= image.min() <= image.max() <= whole.max() + 1e-4
         assert abs(image.mean()) < 0.3
@@ -152,20 +154,19 @@ def test_the_share_of_a_rare_class_rises_with_rare_share(augment: AugmentSetting
 
 def test_with_rare_share_1_every_crop_shows_the_class() -> None:
     sampler = make_sampler(augment=NO_AUGMENTATION, rare_share=1.0, rare_classes=[2])
-    assert all((sampler.sample(step, 0)[1] == 2).any() for step in range(60))
+    assert all((sampler.sample(step, 0).labels == 2).any() for step in range(60))
 
 
 def test_rare_classes_share_alike() -> None:
     """Class 1 has hundreds of times the pixels of class 2, yet half of the crops are put on each."""
     sampler = make_sampler(augment=NO_AUGMENTATION, rare_share=1.0, rare_classes=[1, 2])
-    shows = np.mean([(sampler.sample(step, 0)[1] == 2).any() for step in range(200)])
+    shows = np.mean([(sampler.sample(step, 0).labels == 2).any() for step in range(200)])
     assert 0.4 < shows < 0.8
 
 
 def test_a_rare_class_that_nowhere_exists_is_no_reason_to_stop() -> None:
     sampler = make_sampler(classes=5, rare_share=1.0, rare_classes=[4])
-    _, labels, _ = sampler.sample(0, 0)
-    assert labels.shape == (24, 20)
+    assert sampler.sample(0, 0).labels.shape == (24, 20)
     assert sampler.shares(10)[4] == 0
 
 
@@ -174,7 +175,7 @@ def test_a_rare_class_of_many_pixels_is_found_in_all_its_parts() -> None:
     labels[:, 20:] = 1  # 12,000 pixels, more than are remembered
     example = Example("a", np.arange(120 * 120, dtype=np.uint16).reshape(1, 120, 120), labels)
     sampler = make_sampler([example], augment=NO_AUGMENTATION, classes=2, rare_share=1.0, rare_classes=[1])
-    rows = [sampler.sample(step, 0)[0].mean() for step in range(200)]
+    rows = [sampler.sample(step, 0).image.mean() for step in range(200)]
     assert min(rows) < -1
     assert max(rows) > 1
 
@@ -193,7 +194,7 @@ class Counting(Sampler):
             raise ValueError(f"step {step}")
         self.made.append((step, index))
         self.threads.add(threading.get_ident())
-        return np.full((1, 2, 2), step, np.float32), np.zeros((2, 2), np.uint8), f"{step} {index}"
+        return Sample(np.full((1, 2, 2), step, np.float32), np.zeros((2, 2), np.uint8), None, f"{step} {index}")
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 9])
@@ -237,3 +238,63 @@ def test_samples_are_made_in_threads_of_their_own() -> None:
     assert len(list(make_batches(sampler, iter(range(5)), threads=3))) == 5
     assert 1 <= len(sampler.threads) <= 3
     assert threading.get_ident() not in sampler.threads
+
+
+def touching_squares() -> Example:
+    """Two objects side by side without a gap, a third one far off; a strip that nobody annotated."""
+    objects = np.zeros((60, 60), np.int32)
+    objects[10:40, 10:25] = 7
+    objects[10:40, 25:40] = 300
+    objects[50:58, 50:58] = 2
+    labels = (objects > 0).astype(np.uint8)
+    labels[:, :4] = IGNORE
+    return Example("a", np.random.default_rng(0).random((1, 60, 60), np.float32), labels, objects=objects)
+
+
+@few
+@given(step=st.integers(0, 999))
+def test_touching_objects_are_parted_after_the_warp(step: int) -> None:
+    """However the crop is turned and stretched, what is left of each object is a piece of its own."""
+    example = touching_squares()
+    sampler = make_sampler([example], crop=(64, 64), batch=1, classes=2)
+    labels = sampler.sample(step, 0).labels
+    alone = make_sampler([replace(example, objects=None)], crop=(64, 64), batch=1, classes=2).sample(step, 0).labels
+    cut = (labels == 0) & (alone == 1)
+    assert set(np.unique(labels)) <= {0, 1, IGNORE}
+    assert np.array_equal(labels == IGNORE, alone == IGNORE)
+    assert np.array_equal(labels[~cut], alone[~cut])
+    pieces, count = ndimage.label(labels == 1, np.ones((3, 3)))
+    assert example.objects is not None
+    ids = resample_labels(example.objects, sampler._draw(step, 0)[2])
+    assert all(len(np.unique(ids[pieces == piece])) == 1 for piece in range(1, count + 1))
+
+
+@few
+@given(step=st.integers(0, 999))
+def test_weights_stand_on_the_background_between_objects(step: int) -> None:
+    example, borders = touching_squares(), BorderSettings()
+    assert example.objects is not None
+    plain = make_sampler([example], crop=(64, 64), batch=1, classes=2)
+    assert plain.sample(step, 0).weights is None
+    sampler = make_sampler([example], crop=(64, 64), batch=1, classes=2)
+    sampler.fields = [border_fields(example.objects, borders)]
+    sample = sampler.sample(step, 0)
+    assert sample.weights is not None
+    assert np.array_equal(sample.labels, plain.sample(step, 0).labels)
+    assert (sample.weights[sample.labels != 0] == 1).all()
+    assert sample.weights.min() >= 1
+    assert sample.weights.max() <= 11.001
+
+
+def test_unwarped_weights_are_those_of_the_image() -> None:
+    example = touching_squares()
+    assert example.objects is not None
+    sampler = make_sampler([example], augment=NO_AUGMENTATION, crop=(48, 48), batch=1, classes=2)
+    fields = border_fields(example.objects, BorderSettings())
+    sampler.fields = [fields]
+    whole = border_weights(part_objects(example.objects), BorderSettings())
+    sample = sampler.sample(0, 0)
+    assert sample.weights is not None
+    # The gap lies where the objects met, and counts in full there.
+    assert sample.weights.max() == pytest.approx(11, abs=0.5)
+    assert whole.max() == pytest.approx(11, abs=1)

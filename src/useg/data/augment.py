@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Integer, Shaped
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -96,14 +96,16 @@ def resample_image(
     return np.asarray(taken[0].numpy())
 
 
-def resample_labels(labels: UInt8[np.ndarray, "y0 x0"], field: Float[np.ndarray, "2 y x"]) -> UInt8[np.ndarray, "y x"]:
-    """The labels at the field's coordinates: nearest neighbour, mirrored beyond the border."""
+def resample_labels(
+    labels: Integer[np.ndarray, "y0 x0"], field: Float[np.ndarray, "2 y x"]
+) -> Integer[np.ndarray, "y x"]:
+    """The labels (or ids) at the field's coordinates: nearest neighbour, mirrored beyond the border."""
     y, x = (fold(field, labels.shape) + np.float32(0.5)).astype(np.int64)
     # A coordinate just below a half may be rounded up beyond the last pixel.
     y, x = np.minimum(y, labels.shape[0] - 1), np.minimum(x, labels.shape[1] - 1)
     # Looked up by one number in the part that the crop touches: three times as fast as by two.
     part = np.ascontiguousarray(labels[y.min() : y.max() + 1, x.min() : x.max() + 1])
-    nearest: UInt8[np.ndarray, "y x"] = part.reshape(-1).take((y - y.min()) * part.shape[1] + (x - x.min()))
+    nearest: Integer[np.ndarray, "y x"] = part.reshape(-1).take((y - y.min()) * part.shape[1] + (x - x.min()))
     return nearest
 
 

@@ -6,40 +6,28 @@ Headers are read first; then each image and its mask is read once, one pair at a
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Num
 
+from useg.data.check_objects import check_objects
 from useg.data.dataset import Pair, describe_size, read_mask_of, size_fault
 from useg.data.judge import SPARSE_REMEDY, judge_values, survey
 from useg.data.legend import Entry, Legend, ignored_value, is_noisy
+from useg.data.problem import Problem, error, names_of, warning
 from useg.data.similar import nearly_equal, thumbnail
-from useg.data.sparse import MANY_MORE, count_alike
+from useg.data.sparse import count_alike
 from useg.data.splits import series_of
 from useg.data.summary import Look, Summary, class_counts, summarise
 from useg.errors import DataError, ImageError, MissingError
 from useg.images import files
+from useg.unet.borders import touching_share
 
 VERY_DIFFERENT = 32
 """Ratio between the widest and the narrowest range of gray values that is worth a warning."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An error keeps training from starting; a warning is worth a look. `line` is how a door prints it."""
-
-    severity: Literal["error", "warning"]
-    path: Path
-    message: str
-    remedy: str
-
-    @property
-    def line(self) -> str:
-        """The problem as one line: file, what is wrong, what to do."""
-        return f"{self.path}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 @dataclass(frozen=True)
@@ -51,6 +39,7 @@ class Check:
         used: the pairs that training sees, without those that are left out.
         channels: of the images in training; gray saved as RGB is gray among gray images.
         alike: names of images that nearly equal one another.
+        partial: names of images whose objects are painted in part: what is unpainted there is not annotated.
     """
 
     problems: list[Problem]
@@ -60,6 +49,7 @@ class Check:
     used: list[Pair]
     channels: int | None
     alike: list[tuple[str, str]]
+    partial: set[str]
 
     @property
     def errors(self) -> list[Problem]:
@@ -116,7 +106,7 @@ def check_pairs(
             progress(done, len(pairs))
     if len(flat) < min_images and not any(p.severity == "error" for p in problems):
         problems.append(
-            _error(
+            error(
                 pairs[0].image,
                 f"there is only {'this one image' if len(flat) == 1 else f'{len(flat)} images'}, and "
                 f"{min_images} are needed: nothing would be left to judge with",
@@ -126,35 +116,29 @@ def check_pairs(
     legend: Legend | None = None
     channels: int | None = None
     alike: list[tuple[str, str]] = []
+    partial: set[str] = set()
     if looks:
         judged = judge_values([look.seen for look in looks], ignore, kind, entries)
         if isinstance(judged, Legend):
             legend = judged
             problems += _check_classes(looks, legend)
             if legend.kind == "instances" and unlabelled == "auto":
-                problems += _check_sparse(looks)
+                more, partial = check_objects(looks)
+                problems += more
         else:
-            problems += [_error(fault.path, fault.message, fault.remedy) for fault in judged]
+            problems += [error(fault.path, fault.message, fault.remedy) for fault in judged]
         channels, found = _check_channels(looks)
         more, alike = _compare(looks)
         problems += found + more
     problems.sort(key=lambda problem: problem.severity)  # "error" before "warning", else as found
     used = [pair for pair in pairs if pair in flat]
-    return Check(problems, legend, summarise(looks, legend), folder, used, channels, alike)
+    return Check(problems, legend, summarise(looks, legend), folder, used, channels, alike, partial)
 
 
-def _error(path: Path, message: str, remedy: str) -> Problem:
-    return Problem("error", path, message, remedy)
-
-
-def _warning(path: Path, message: str, remedy: str) -> Problem:
-    return Problem("warning", path, message, remedy)
-
-
-def _unreadable(path: Path, told: Path, error: ImageError | MissingError) -> Problem:
+def _unreadable(path: Path, told: Path, failure: ImageError | MissingError) -> Problem:
     """The reader's own line, cut into its parts: it starts with the file and ends with the remedy."""
-    message, _, remedy = str(error).removeprefix(f"{path}: ").rpartition("; ")
-    return _error(told, message or remedy, remedy if message else "")
+    message, _, remedy = str(failure).removeprefix(f"{path}: ").rpartition("; ")
+    return error(told, message or remedy, remedy if message else "")
 
 
 def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
@@ -167,8 +151,8 @@ def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
     for pair in pairs:
         try:
             headers[pair] = files.read_header(pair.image, page=pair.page)
-        except (ImageError, MissingError) as error:
-            problems.append(_unreadable(pair.image, pair.image_told, error))
+        except (ImageError, MissingError) as failure:
+            problems.append(_unreadable(pair.image, pair.image_told, failure))
     flat = {pair for pair, header in headers.items() if len(header.size) == 2}
     for pair, header in headers.items():
         volume = f"this is a volume of {describe_size(header.size)} pixels (depth x height x width), and "
@@ -177,9 +161,9 @@ def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
             continue
         if 2 * len(flat) >= len(headers):
             most = f"{len(flat)} of {len(headers)} are images: it is left out, volumes are not trained on yet"
-            problems.append(_warning(pair.image_told, volume + most, remedy))
+            problems.append(warning(pair.image_told, volume + most, remedy))
         else:
-            problems.append(_error(pair.image_told, volume + "volumes are not trained on yet", remedy))
+            problems.append(error(pair.image_told, volume + "volumes are not trained on yet", remedy))
     return problems, flat
 
 
@@ -188,7 +172,7 @@ def _check_channels(looks: Sequence[Look]) -> tuple[int, list[Problem]]:
     usual, count = Counter(look.channels for look in looks).most_common(1)[0]
     adapted = [k for k in looks if (k.gray and k.channels == 3 and usual == 1) or (k.channels == 1 and usual == 3)]
     problems = [
-        _error(
+        error(
             look.pair.image_told,
             f"it has {_channels(look.channels)}, but {count} of {len(looks)} images have {_channels(usual)}",
             "save all images with the same channels",
@@ -198,27 +182,11 @@ def _check_channels(looks: Sequence[Look]) -> tuple[int, list[Problem]]:
     ]
     if adapted:
         told = f"{len(adapted)} of {len(looks)} images are {'gray saved as RGB' if usual == 1 else 'gray'} "
-        told += f"({_names(adapted)}), the others have {_channels(usual)}: read as such"
+        told += f"({names_of(adapted)}), the others have {_channels(usual)}: read as such"
         problems.append(
-            _warning(adapted[0].pair.image_told, told, "nothing needs to be done if they show the same kind")
+            warning(adapted[0].pair.image_told, told, "nothing needs to be done if they show the same kind")
         )
     return usual, problems
-
-
-def _check_sparse(looks: Sequence[Look]) -> list[Problem]:
-    """Masks of ids that hold few of the objects that their images show."""
-    objects, alike = sum(look.objects for look in looks), sum(look.alike for look in looks)
-    sparse = [look for look in looks if look.alike >= MANY_MORE * look.objects]
-    if alike < MANY_MORE * objects or 2 * len(sparse) < len(looks):
-        return []
-    return [
-        _error(
-            sparse[0].pair.mask.parent,
-            f"the masks hold {objects} objects, and about {alike} more places look like them: most of them seem to be "
-            "unpainted, and would be learned as background",
-            SPARSE_REMEDY,
-        )
-    ]
 
 
 def _channels(number: int) -> str:
@@ -238,25 +206,28 @@ def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
         digest = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
         path, told = pair.mask, pair.mask_told
         mask = read_mask_of(pair)
-    except (ImageError, MissingError) as error:
-        return None, [_unreadable(path, told, error)]
+    except (ImageError, MissingError) as failure:
+        return None, [_unreadable(path, told, failure)]
     if broken:
         problems.append(
-            _error(
+            error(
                 pair.image_told,
                 f"{broken} pixels are not finite (NaN or infinite)",
                 "replace them by a number, for example the lowest value",
             )
         )
     elif low == high:
-        problems.append(_error(pair.image_told, f"every pixel is {low:g}: there is nothing to see", "export it again"))
+        problems.append(error(pair.image_told, f"every pixel is {low:g}: there is nothing to see", "export it again"))
     if mask.shape != size:
         fault = size_fault(pair, size, mask.shape)
-        problems.append(_error(fault.path, fault.message, fault.remedy))
+        problems.append(error(fault.path, fault.message, fault.remedy))
     seen = survey(mask, pair.mask_told)
     ids = mask.shape == size and (mask.dtype.itemsize > 1 or len(seen.counts) > 3)
-    objects, alike = count_alike(array, mask) if ids else (0, 0)
-    return Look(pair, size, channels, gray, dtype, low, high, digest, small, seen, objects, alike), problems
+    look = Look(pair, size, channels, gray, dtype, low, high, digest, small, seen)
+    if ids:
+        touching, objects = touching_share(mask)
+        look = replace(look, objects=objects, touching=touching, alike=count_alike(array, mask))
+    return look, problems
 
 
 def _range(array: Num[np.ndarray, "c *space"]) -> tuple[float, float, int]:
@@ -280,7 +251,7 @@ def _check_classes(looks: Sequence[Look], legend: Legend) -> list[Problem]:
     if np.count_nonzero(total) < 2:
         only = legend.values[int(np.argmax(total))]
         problems.append(
-            _error(
+            error(
                 masks,
                 f"every annotated pixel of every mask is {only}: there is only one class",
                 SPARSE_REMEDY if legend.ignore == 0 else "paint what is to be found with another value",
@@ -289,24 +260,24 @@ def _check_classes(looks: Sequence[Look], legend: Legend) -> list[Problem]:
         return problems
     if legend.kind == "classes" and (noisy := [k for k in looks if is_noisy(k.seen.counts, k.pair.mask)]):
         problems.append(
-            _warning(
+            warning(
                 noisy[0].pair.mask_told,
                 f"{len(noisy)} of {len(looks)} masks are black and white but for the noise of compression "
-                f"({_names(noisy)}): values above 127 are read as 255, all others as 0",
+                f"({names_of(noisy)}): values above 127 are read as 255, all others as 0",
                 "look at the borders; save masks as PNG",
             )
         )
     empty = [look for look, (counts, _) in zip(looks, counted, strict=True) if counts[0] and not any(counts[1:])]
     if empty:
         problems.append(
-            _warning(
+            warning(
                 masks,
-                f"{len(empty)} of {len(looks)} masks hold only {legend.names[0]} ({_names(empty)})",
+                f"{len(empty)} of {len(looks)} masks hold only {legend.names[0]} ({names_of(empty)})",
                 "this is right where there is nothing to find; otherwise annotate them",
             )
         )
     problems += [
-        _warning(
+        warning(
             look.pair.mask_told,
             f"every pixel is {legend.ignore}, not annotated: it teaches nothing",
             "annotate part of it or take the pair out",
@@ -316,18 +287,10 @@ def _check_classes(looks: Sequence[Look], legend: Legend) -> list[Problem]:
     ]
     if legend.ignore is not None and not any(ignored for _, ignored in counted):
         problems.append(
-            _warning(
+            warning(
                 masks,
                 f"no mask holds the value {legend.ignore} that means not annotated",
                 f"look whether --ignore {legend.ignore} is the value you meant",
-            )
-        )
-    if legend.kind == "instances":
-        problems.append(
-            _warning(
-                masks,
-                "the masks hold ids of objects; for now all objects are learned as one foreground class",
-                "objects that touch will come out as one unless a line of background parts them",
             )
         )
     return problems
@@ -341,7 +304,7 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
         twin = first.setdefault((look.digest, look.dtype, look.size), look)
         if twin is not look:
             problems.append(
-                _warning(
+                warning(
                     look.pair.image_told,
                     f"it has the same pixels as {twin.pair.image_told.name}",
                     "keep one: a copy on both sides of a split makes scores too good",
@@ -353,7 +316,7 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
     if apart:
         shown = ", ".join(f"{a.pair.name} and {b.pair.name}" for a, b in apart[:3])
         problems.append(
-            _warning(
+            warning(
                 apart[0][0].pair.image_told,
                 f"{len(apart)} pairs of images are nearly identical ({shown}{' ...' if len(apart) > 3 else ''})",
                 "keep one of each, or name what belongs together in a table with a column group",
@@ -365,7 +328,7 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
     if len(dtypes) > 1:
         held = " and ".join(f"{count} x {dtype}" for dtype, count in dtypes.most_common())
         problems.append(
-            _warning(
+            warning(
                 images,
                 f"number types are mixed ({held}): gray values differ in range",
                 "export them all alike",
@@ -374,7 +337,7 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
     elif spans and set(dtypes) != {"uint8"} and max(spans.values()) > VERY_DIFFERENT * min(spans.values()):
         narrow, wide = min(spans, key=spans.__getitem__), max(spans, key=spans.__getitem__)
         problems.append(
-            _warning(
+            warning(
                 narrow.pair.image_told,
                 f"its values go from {narrow.low:g} to {narrow.high:g}, those of {wide.pair.image_told.name} from "
                 f"{wide.low:g} to {wide.high:g}",
@@ -386,8 +349,3 @@ def _compare(looks: Sequence[Look]) -> tuple[list[Problem], list[tuple[str, str]
 
 def _belongs(pair: Pair) -> str:
     return pair.group if pair.group is not None else series_of(pair.name)[0]
-
-
-def _names(looks: Sequence[Look]) -> str:
-    names = [look.pair.name for look in looks]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Integer, Num, Shaped, UInt8
+from jaxtyping import Int32, Integer, Num, Shaped, UInt8
 
 from useg.data.judge import Fault
 from useg.data.legend import Legend, to_classes
@@ -65,7 +65,8 @@ class Example:
     """One annotated image in memory: gray values as in the file, labels 0..K-1 and IGNORE, pixel size.
 
     `spacing` is the edge length of a pixel along each axis of the labels, in the unit of the file, or None. Images of
-    one `group` are never divided between training and judging.
+    one `group` are never divided between training and judging. `objects` holds the ids of objects (0 elsewhere) where
+    the masks number objects; objects may touch.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Example:
     labels: UInt8[np.ndarray, "*space"]
     spacing: tuple[float, ...] | None = None
     group: str | None = None
+    objects: Int32[np.ndarray, "*space"] | None = None
 
 
 def stem_of(path: Path) -> str:
@@ -208,11 +210,13 @@ def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Exa
     Raises ImageError for an unreadable file, DataError for a mask that does not fit.
     """
     image = files.read(pair.image, page=pair.page)
-    labels = to_classes(read_mask_of(pair), legend, pair.mask_told)
+    mask = read_mask_of(pair)
+    labels = to_classes(mask, legend, pair.mask_told)
     if image.array.shape[1:] != labels.shape:
         raise DataError(size_fault(pair, image.array.shape[1:], labels.shape).line)
     spacing = None if image.spacing is None else tuple(float(edge) for edge in image.spacing)
-    return Example(pair.name, in_channels(image.array, channels), labels, spacing, pair.group)
+    objects = np.where(labels == 1, mask, 0).astype(np.int32) if legend.kind == "instances" else None
+    return Example(pair.name, in_channels(image.array, channels), labels, spacing, pair.group, objects)
 
 
 def load_examples(

@@ -31,7 +31,7 @@ class Legend(BaseModel):
 
     `values[k]` is the file value of class k, `ignore` the file value of pixels that nobody annotated; a colour
     has the value `COLOUR + 0xRRGGBB`, black 0. With `kind="instances"` the files hold ids of objects, and every
-    id other than 0 is class 1: for now useg learns objects as one foreground class. `colours[k]` is how class k
+    id other than 0 is class 1. `colours[k]` is how class k
     is painted, RGB 0..255; None takes colours that are easy to tell apart.
     """
 

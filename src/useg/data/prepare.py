@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from useg.data.check import Check, Problem, check_pairs
-from useg.data.dataset import load_examples
+import numpy as np
+
+from useg.data.check import Check, check_pairs
+from useg.data.dataset import Example, load_examples
 from useg.data.layouts import Layout, find_layout
 from useg.data.legend import Legend
+from useg.data.problem import Problem
 from useg.data.splits import Split, split
 from useg.data.stacks import warn_of_one_stack
 from useg.errors import DataError
+from useg.labels import IGNORE
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,10 @@ def prepare(
     pairs, held_out = ([pair for pair in part if pair in used] for part in (layout.train, layout.val))
     if not pairs:
         raise DataError(f"{folder}: no image is left to train on; `useg check {folder}` says why")
-    examples = load_examples(pairs, legend, channels=check.channels)
+    examples = _unknown_where_unpainted(load_examples(pairs, legend, channels=check.channels), check.partial)
     if held_out:
         apart = load_examples(held_out, legend, channels=check.channels)
+        apart = _unknown_where_unpainted(apart, check.partial)
         where = (
             "the data set" if layout.val[0].image.parent == pairs[0].image.parent else layout.val[0].image.parents[1]
         )
@@ -72,6 +77,14 @@ def prepare(
     else:
         parts = split(examples, share=validation, names=legend.names)
     return Prepared(legend, parts, check, layout, [*check.problems, *_leaks(parts, check)])
+
+
+def _unknown_where_unpainted(examples: list[Example], partial: Collection[str]) -> list[Example]:
+    """Images whose objects are painted in part: what is unpainted is not annotated."""
+    return [
+        replace(e, labels=np.where(e.labels == 0, np.uint8(IGNORE), e.labels)) if e.name in partial else e
+        for e in examples
+    ]
 
 
 def check_layout(

@@ -1,18 +1,25 @@
 """A contact sheet of what training would see: some images, beside them their masks painted over."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 
 from useg.data.check import Check
 from useg.data.dataset import load_example
 from useg.errors import DataError, ImageError, MissingError
+from useg.labels import IGNORE
 from useg.pictures.overlay import overlay, to_gray_rgb
-from useg.pictures.palette import IGNORED
+from useg.pictures.palette import IGNORED, class_colours
 from useg.pictures.sheet import Captioned, contact_sheet
+from useg.unet.borders import BorderSettings, border_weights, part_objects
 
 MOST_IMAGES = 12
 A_ROW = 2
 TILE = 320
+
+
+BORDERS = BorderSettings()
+OBJECT_COLOURS = class_colours(IGNORE + 2)
+"""More than labels have values, so that the object 255 is not taken for pixels that nobody annotated."""
 
 
 def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
@@ -34,13 +41,34 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
         step = max(1, max(example.labels.shape) // (2 * TILE))
         labels = example.labels[::step, ::step]
         below = to_gray_rgb(example.image[:, ::step, ::step])
-        painted = overlay(below, labels, colours)
-        pictures.append([(pair.name, below), (f"mask of {pair.name}", painted)])
+        if example.objects is None:
+            pictures.append([(pair.name, below), (f"mask of {pair.name}", overlay(below, labels, colours))])
+            continue
+        if pair.name in check.partial:
+            labels = np.where(labels == 0, np.uint8(IGNORE), labels)
+        objects = example.objects[::step, ::step]
+        painted = overlay(overlay(below, np.where(labels == IGNORE, labels, 0), colours), objects, OBJECT_COLOURS)
+        pictures.append(
+            [
+                (pair.name, below),
+                (f"objects of {pair.name}", painted),
+                (f"weights, {1 + BORDERS.weight:g} is white", _weights(objects, step)),
+            ]
+        )
     if not pictures:
         return None
+    if check.legend.kind == "instances":
+        return contact_sheet(pictures, tile=TILE)  # three tiles an image fill a row
     rows = [[tile for pair in pictures[i : i + A_ROW] for tile in pair] for i in range(0, len(pictures), A_ROW)]
     legend = list(zip(check.legend.names, check.legend.palette, strict=True))
     legend[0] = (f"{legend[0][0]} (left clear)", legend[0][1])
     if check.legend.ignore is not None:
         legend.append(("not annotated", IGNORED))
     return contact_sheet(rows, tile=TILE, legend=legend)
+
+
+def _weights(objects: Integer[np.ndarray, "y x"], step: int) -> UInt8[np.ndarray, "y x 3"]:
+    """How much more the background between objects will count, black for once."""
+    nearer = BORDERS.model_copy(update={"sigma": BORDERS.sigma / step})
+    more = (border_weights(part_objects(objects), nearer) - 1) / BORDERS.weight
+    return np.repeat(np.rint(255 * np.clip(more, 0, 1)).astype(np.uint8)[..., None], 3, axis=-1)

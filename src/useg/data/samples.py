@@ -22,6 +22,7 @@ from useg.data.augment import (
 )
 from useg.data.dataset import Example
 from useg.labels import IGNORE
+from useg.unet.borders import part_objects, weigh
 from useg.unet.normalise import NormaliseSettings, measure
 
 POSITIONS = 4096
@@ -47,22 +48,37 @@ class SampleSettings(BaseModel):
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Network input, labels and weights of the network's output, and the name of the image that it is from.
+
+    `weights` say how much each pixel counts; None where all count the same.
+    """
+
+    image: Float[np.ndarray, "c y x"]
+    labels: UInt8[np.ndarray, "y2 x2"]
+    weights: Float[np.ndarray, "y2 x2"] | None
+    name: str
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Samples of one step: network input, labels of the network's output, and the images they come from."""
+    """Samples of one step: network input, labels and weights of the network's output, and the images they are from."""
 
     images: Float[np.ndarray, "n c y x"]
     labels: UInt8[np.ndarray, "n y2 x2"]
+    weights: Float[np.ndarray, "n y2 x2"] | None
     names: tuple[str, ...]
-
-
-Sample = tuple[Float[np.ndarray, "c y x"], UInt8[np.ndarray, "y2 x2"], str]
-"""Network input, labels of the network's output, and the name of the image that it is from."""
 
 
 def join(samples: Sequence[Sample]) -> Batch:
     """Samples as one batch."""
-    images, labels, names = zip(*samples, strict=True)
-    return Batch(np.stack(images), np.stack(labels), names)
+    weights = [s.weights for s in samples if s.weights is not None]
+    return Batch(
+        np.stack([s.image for s in samples]),
+        np.stack([s.labels for s in samples]),
+        np.stack(weights) if weights else None,
+        tuple(s.name for s in samples),
+    )
 
 
 class Sampler:
@@ -71,6 +87,8 @@ class Sampler:
     Args:
         examples: images `C Y X` with labels `Y X`.
         margin: pixels by which the network's output is smaller than the crop at each end (0 with "same" padding).
+        fields: of each example, what its border weights are made of (`unet.borders.border_fields`); None weighs all
+            pixels the same.
     """
 
     def __init__(
@@ -83,9 +101,10 @@ class Sampler:
         classes: int,
         margin: int = 0,
         seed: int = 0,
+        fields: Sequence[Float[np.ndarray, "f y x"]] | None = None,
     ) -> None:
         self.examples, self.settings, self.augment = list(examples), samples, augment
-        self.classes, self.margin, self.seed = classes, margin, seed
+        self.classes, self.margin, self.seed, self.fields = classes, margin, seed, fields
         self._intensity = [measure(e.image, normalise) for e in self.examples]
         self._places = {k: self._find(k) for k in samples.rare_classes}
         self._rare = [k for k, places in self._places.items() if places]
@@ -95,13 +114,22 @@ class Sampler:
         return join([self.sample(step, i) for i in range(self.settings.batch)])
 
     def sample(self, step: int, index: int) -> Sample:
-        """Sample `index` of `step`: normalised image, labels, and the name of the image it is from."""
+        """Sample `index` of `step`."""
         rng, which, field = self._draw(step, index)
         example = self.examples[which]
         field = fold(field, example.labels.shape)  # once for both
         image = self._intensity[which].apply(resample_image(example.image, field))
         image = vary_gray_values(rng, image, self.augment)
-        return image, resample_labels(example.labels, self._inner(field)), example.name
+        inner = self._inner(field)
+        labels = resample_labels(example.labels, inner)
+        if example.objects is not None:
+            # Cut after the warp, in which a gap of one pixel would vanish.
+            parted = part_objects(resample_labels(example.objects, inner))
+            labels = np.where((labels == 1) & (parted == 0), np.uint8(0), labels)
+        weights = None
+        if self.fields is not None:
+            weights = weigh(resample_image(self.fields[which], inner), labels)
+        return Sample(image, labels, weights, example.name)
 
     def shares(self, count: int = 256) -> Float[np.ndarray, " k"]:
         """Share of each class among the annotated pixels that training will see, from `count` samples."""

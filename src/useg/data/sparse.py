@@ -11,11 +11,11 @@ MANY_MORE = 2.0
 """So many times as many places that look like objects as painted objects: most were left out."""
 
 
-def count_alike(image: Num[np.ndarray, "c y x"], mask: Integer[np.ndarray, "y x"]) -> tuple[int, int]:
-    """How many objects a mask of ids holds, and how many unpainted places look like them.
+def count_alike(image: Num[np.ndarray, "c y x"], mask: Integer[np.ndarray, "y x"]) -> int:
+    """How many unpainted places look like the objects of a mask of ids.
 
     A place looks like an object when it is as bright (or dark), and its size is within a factor of 3 of the painted
-    ones. Where objects do not stand out by their gray values, or cover a tenth of the image, the second number is 0.
+    ones. Where objects do not stand out by their gray values, or cover a tenth of the image, it is 0.
     """
     from scipy import ndimage
 
@@ -24,16 +24,16 @@ def count_alike(image: Num[np.ndarray, "c y x"], mask: Integer[np.ndarray, "y x"
     painted = ids != 0
     sizes = np.unique(ids[painted], return_counts=True)[1]
     if not sizes.size or painted.mean() > FEW:
-        return len(sizes), 0
+        return 0
     gray = ndimage.uniform_filter(np.nan_to_num(image[:, ::step, ::step].astype(np.float32)).mean(axis=0), 5)
     inside, outside = float(np.median(gray[painted])), float(np.median(gray[~painted]))
     if inside == outside:
-        return len(sizes), 0
+        return 0
     middle = (inside + outside) / 2
     like = gray > middle if inside > outside else gray < middle
     if like[painted].mean() < 0.8 or like.mean() > 0.5:
-        return len(sizes), 0
+        return 0
     pieces, _ = ndimage.label(like & ~ndimage.binary_dilation(painted, iterations=3))
     areas = np.bincount(pieces.reshape(-1))[1:]
     usual = float(np.median(sizes))
-    return len(sizes), int(np.count_nonzero((areas > usual / 3) & (areas < usual * 3)))
+    return int(np.count_nonzero((areas > usual / 3) & (areas < usual * 3)))

@@ -13,7 +13,7 @@ choice is the last resort:
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 import numpy as np
@@ -145,7 +145,9 @@ def _part(example: Example, axis: int, start: int, stop: int) -> Example:
     cut = [slice(None)] * example.labels.ndim
     cut[axis] = slice(start, stop)
     name = f"{example.name}[{AXES[len(cut)][axis]} {start}-{stop - 1}]"
-    return Example(name, example.image[(slice(None), *cut)], example.labels[tuple(cut)], example.spacing, example.group)
+    image, labels = example.image[(slice(None), *cut)], example.labels[tuple(cut)]
+    objects = None if example.objects is None else example.objects[tuple(cut)]
+    return replace(example, name=name, image=image, labels=labels, objects=objects)
 
 
 def _by_one_image(examples: Sequence[Example], small: Example) -> Split:

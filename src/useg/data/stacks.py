@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from useg.data.check import Problem
 from useg.data.dataset import IMAGE_FOLDERS, MARKS, MASK_FOLDERS, Pair, describe_size, folder_of, stem_of
+from useg.data.problem import Problem
 from useg.errors import DataError, UsegError
 from useg.images import files
 

@@ -20,7 +20,8 @@ class Look:
         gray: all channels are equal (gray saved as RGB).
         digest: of the image's pixels. thumbnail: a small picture of it, see `similar.thumbnail`.
         seen: the values of the mask.
-        objects, alike: painted objects, and places that look like them and are not painted.
+        objects, touching: painted objects, and those of them that touch another one.
+        alike: places that look like them and are not painted.
     """
 
     pair: Pair
@@ -34,6 +35,7 @@ class Look:
     thumbnail: Float[np.ndarray, "t t"]
     seen: Seen
     objects: int = 0
+    touching: int = 0
     alike: int = 0
 
 
@@ -62,7 +64,8 @@ class Summary:
     `sizes`, `channels` and `dtypes` count images; `class_shares[k]` is the share of class k among all
     annotated pixels, `share_ignored` the share of all pixels that nobody annotated, and
     `without_foreground` the number of masks that hold class 0 only; `groups`
-    counts images where the data set names groups.
+    counts images where the data set names groups. `objects` and `touching` count objects, and those that touch another,
+    where masks hold ids of them.
     """
 
     images: int
@@ -72,6 +75,8 @@ class Summary:
     class_shares: tuple[float, ...]
     share_ignored: float
     without_foreground: int
+    objects: int
+    touching: int
     groups: dict[str, int]
     rows: tuple[Row, ...]
 
@@ -99,6 +104,7 @@ def summarise(looks: Sequence[Look], legend: Legend | None) -> Summary:
         total += np.array(counts, np.int64)
         ignored_total, pixels_total = ignored_total + ignored, pixels_total + pixels
         without_foreground += bool(counts and counts[0] and not any(counts[1:]))
+    instances = legend is not None and legend.kind == "instances"
     return Summary(
         images=len(looks),
         sizes=dict(Counter(" x ".join(map(str, look.size)) for look in looks).most_common()),
@@ -107,6 +113,8 @@ def summarise(looks: Sequence[Look], legend: Legend | None) -> Summary:
         class_shares=tuple((total / max(int(total.sum()), 1)).tolist()),
         share_ignored=ignored_total / max(pixels_total, 1),
         without_foreground=without_foreground,
+        objects=sum(look.objects for look in looks) if instances else 0,
+        touching=sum(look.touching for look in looks) if instances else 0,
         groups=dict(Counter(look.pair.group for look in looks if look.pair.group is not None).most_common()),
         rows=tuple(rows),
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from useg.labels import IGNORE
+from useg.unet.borders import BorderSettings
 
 
 class LossSettings(BaseModel):
@@ -20,6 +21,7 @@ class LossSettings(BaseModel):
         cross_entropy: weight of the pixel-wise softmax cross-entropy.
         dice: weight of the soft Dice loss.
         class_weights: weight of each class in the cross-entropy, w_c of the paper; empty means 1 for all.
+        borders: extra weight of the background between objects, where masks number objects; off by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,6 +29,7 @@ class LossSettings(BaseModel):
     cross_entropy: float = Field(1.0, ge=0)
     dice: float = Field(0.0, ge=0)
     class_weights: list[Annotated[float, Field(ge=0)]] = []
+    borders: BorderSettings = BorderSettings(weight=0)
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> LossSettings:

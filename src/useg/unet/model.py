@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from useg.atomic import replacing
 from useg.errors import MissingError, ModelError
+from useg.objects.separate import SeparateSettings
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
 
@@ -61,10 +62,11 @@ class ModelCard(BaseModel):
         network: the U-Net's settings.
         normalise: gray values -> network input.
         classes: one entry a class.
-        masks: "classes" or "instances" (ids learned as one foreground class).
+        masks: "classes" or "instances" (ids of objects; class 1 is what parted objects are made of).
         ignore: mask value that meant "not annotated", if any.
         score_shift: added to the scores of each class: takes the bias of the sampling out of the probabilities.
         flips: symmetries of the images that test-time augmentation may use, as names out of "x", "y", "transpose".
+        objects: how objects are told apart, found on the validation images, where the masks held ids of objects.
         input: what the training images looked like.
         trained_on: counts that say what it learned from.
         scores: how it scored on the validation images.
@@ -81,6 +83,7 @@ class ModelCard(BaseModel):
     ignore: int | None = None
     score_shift: list[float]
     flips: list[Literal["x", "y", "transpose"]] = []
+    objects: SeparateSettings | None = None
     input: InputSeen
     trained_on: dict[str, Any] = {}
     scores: dict[str, Any] = {}

@@ -1,0 +1,54 @@
+"""Score a model on the images held out of its training, and find out there how its objects are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from useg.data.dataset import Example
+from useg.evaluate import evaluate
+from useg.labels import IGNORE
+from useg.metrics.objects import ObjectScores, match_objects, object_scores
+from useg.metrics.overlap import OverlapScores
+from useg.objects.separate import find_settings, separate
+from useg.predict import Prediction, Predictor
+from useg.unet.model import ModelCard
+
+TUNED_ON = 12
+"""Images, evenly spread, on which the numbers that part objects are found."""
+
+Parted = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""True ids, predicted ids, and pixels that nobody annotated, of one image."""
+
+
+def validate(predictor: Predictor, examples: Sequence[Example]) -> tuple[OverlapScores, ObjectScores | None, ModelCard]:
+    """Scores of pixels, scores of objects where the masks number them, and the card with what parts them best."""
+    instances = predictor.card.masks == "instances"
+    chances: list[np.ndarray] = []
+
+    def keep(example: Example, prediction: Prediction) -> None:
+        if instances:  # half precision: all of them are held at once
+            chances.append(prediction.probabilities[1].astype(np.float16))
+
+    overlap = evaluate(predictor, examples, watch=keep).overlap
+    if not instances:
+        return overlap, None, predictor.card
+    cases = [
+        (chance.astype(np.float32), example.objects, example.labels == IGNORE)
+        for chance, example in zip(chances, examples, strict=True)
+        if example.objects is not None
+    ]
+    chosen = np.unique(np.linspace(0, len(cases) - 1, TUNED_ON).round().astype(int))
+    found = find_settings([cases[i] for i in chosen], panoptic_quality)
+    scores = _scores([(truth, separate(chance, found), ignored) for chance, truth, ignored in cases])
+    return overlap, scores, predictor.card.model_copy(update={"objects": found})
+
+
+def panoptic_quality(images: Sequence[Parted]) -> float:
+    """Panoptic quality at IoU 0.5, 0..1: one number that minds missed, false, merged and badly drawn objects."""
+    return _scores(images).panoptic_quality[0]
+
+
+def _scores(images: Sequence[Parted]) -> ObjectScores:
+    return object_scores([match_objects(truth, found, ignored=ignored) for truth, found, ignored in images])
