@@ -52,11 +52,13 @@ def read_stacks(folder: Path) -> tuple[str, list[Pair]]:
 
 
 def warn_of_one_stack(pairs: Sequence[Pair]) -> list[Problem]:
-    """That neighbours in a stack resemble each other: a score on its end says little of another stack."""
+    """That neighbours in a stack resemble each other: a score on one part of it says little of another stack."""
     if pairs[0].page is None or len({pair.image for pair in pairs}) > 1:
         return []
-    told = f"all {len(pairs)} images are pages of this one stack: its end is held out to judge with, a page beside it "
-    told += "left out, and the score says how well this stack is learned, not how well another one would come out"
+    told = (
+        f"all {len(pairs)} images are pages of this one stack and resemble their neighbours: the score of a part held "
+    )
+    told += "out says how well this stack is learned, not how well another one would come out"
     return [Problem("warning", pairs[0].image, told, "annotate some pages of another stack to test on")]
 
 
