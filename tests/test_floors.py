@@ -14,7 +14,7 @@ FLOORS = [
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
     ["data"],
-    ["settings"],
+    ["settings", "inputs"],
     ["plan", "predict"],
     ["predict_files", "evaluate", "checkpoint", "pace"],
     ["score_files", "validate"],

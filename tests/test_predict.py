@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as npst
 
 from useg.errors import ImageError, MissingError, SettingsError
 from useg.images.image import Image
+from useg.inputs import resize
 from useg.predict import (
     BLOCK_PIXELS,
     WORKSPACE,
@@ -25,7 +26,6 @@ from useg.predict import (
     run_tiles,
     softmax,
     symmetric_views,
-    unlike_training,
 )
 from useg.unet.geometry import plan_tiles
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
@@ -422,61 +422,29 @@ def test_any_number_type_goes_in(dtype: str) -> None:
     assert any(f"its pixels are {told}" in line for line in prediction.warnings)
 
 
-def card_for(**seen: object) -> ModelCard:
-    fields: dict[str, object] = {"dtype": "uint8", "low": [10.0], "high": [100.0], "spacing": [0.5, 0.5]}
-    return make_card(UNetSettings(depth=1, width=2), input=InputSeen.model_validate(fields | seen))
-
-
-def gray(low: int, high: int, dtype: str = "uint8") -> np.ndarray:
-    return np.linspace(low, high, 400).reshape(1, 20, 20).astype(dtype)
-
-
-def test_an_image_like_those_of_the_training_gives_no_warning() -> None:
-    assert unlike_training(card_for(), gray(0, 150), [0.5, 0.52]) == []
-    assert unlike_training(card_for(spacing=None), gray(20, 90), [7.0, 7.0]) == []
-    assert unlike_training(card_for(), gray(20, 90), None) == []
-
-
-@pytest.mark.parametrize(
-    ("image", "spacing", "says"),
-    [
-        (gray(20, 90, "uint16"), None, "its pixels are uint16, those of the training images uint8"),
-        (gray(20, 255), None, "its gray values go from"),
-        (gray(50, 50), None, "it is constant"),
-        (gray(20, 90), [0.5, 0.7], "its pixel size is 0.5 x 0.7, that of the training images 0.5 x 0.5"),
-        (gray(20, 90), [0.2, 0.2], "its pixel size"),
-    ],
-)
-def test_an_image_that_is_unlike_them_gives_one(image: np.ndarray, spacing: list[float] | None, says: str) -> None:
-    (warning,) = unlike_training(card_for(), image, spacing)
-    assert says in warning
+def seen_in_micrometres() -> InputSeen:
+    return InputSeen(dtype="uint8", low=[0.0], high=[100.0], spacing=[0.5, 0.5], unit="µm")
 
 
 def test_pixels_that_are_not_finite_give_a_warning_and_a_prediction() -> None:
-    image = gray(20, 90, "float32")
+    image = np.linspace(0, 1, 400, dtype=np.float32).reshape(1, 20, 20).copy()
     image[0, 3, 4] = np.nan
-    image[0, 5, 6] = np.inf
-    (warning,) = unlike_training(card_for(dtype="float32"), image)
-    assert "not finite" in warning
     prediction = predictor_of(2, 1).predict(image)
     assert np.isfinite(prediction.probabilities).all()
     assert any("not finite" in line for line in prediction.warnings)
 
 
-def test_the_channel_of_a_warning_is_named() -> None:
-    card = make_card(
-        UNetSettings(in_channels=2, depth=1, width=2), input=InputSeen(dtype="uint8", low=[0, 0], high=[100, 100])
-    )
-    (warning,) = unlike_training(card, np.concatenate([gray(0, 100), gray(0, 250)]))
-    assert "in channel 1 go from" in warning
-
-
-def test_a_predictor_tells_of_the_pixel_size() -> None:
+def test_an_image_of_other_pixels_is_scaled_and_its_result_back() -> None:
+    """Twice as large pixels: what comes out is what the image gives that has the pixels of the training."""
     predictor = predictor_of(2, 1)
-    card = predictor.card.model_copy(update={"input": card_for(dtype="uint8", low=[0.0]).input})
-    image = Image(gray(0, 100), "CYX", spacing=(1.0, 1.0), unit="µm")
-    (warning,) = Predictor(card, predictor.runner, PLENTY).predict(image).warnings
-    assert "its pixel size is 1 x 1" in warning
+    predictor = Predictor(predictor.card.model_copy(update={"input": seen_in_micrometres()}), predictor.runner, PLENTY)
+    array = np.random.default_rng(0).integers(0, 100, (1, 24, 30)).astype(np.uint8)
+    found = predictor.predict(Image(array, "CYX", spacing=(1.0, 1.0), unit="µm"))
+    assert any("pixel size is 1 x 1 µm" in line for line in found.warnings)
+    by_hand = predictor.predict(Image(resize(array, (48, 60)), "CYX", spacing=(0.5, 0.5), unit="µm"))
+    np.testing.assert_allclose(found.probabilities, resize(by_hand.probabilities, (24, 30)), atol=1e-6)
+    assert found.labels.shape == (24, 30)
+    np.testing.assert_allclose(found.probabilities.sum(0), 1, atol=1e-5)
 
 
 def test_the_image_is_left_alone() -> None:

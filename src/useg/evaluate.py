@@ -122,7 +122,8 @@ def evaluate(
     truths: list[Scored] = []
     for example in examples:
         axes = "CYX" if example.labels.ndim == 2 else "CZYX"
-        prediction = predictor.predict(Image(example.image, axes, example.spacing, path=Path(example.name)))
+        image = Image(example.image, axes, example.spacing, example.unit, path=Path(example.name))
+        prediction = predictor.predict(image)
         if watch:
             watch(example, prediction)
         # Probabilities are large, and only the regions need them.

@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from useg import machine
 from useg.errors import ImageError, SettingsError
 from useg.images.image import Image
+from useg.inputs import resize, size_as_in_training, unlike_training
 from useg.objects.separate import SeparateSettings, separate
 from useg.unet.geometry import Tile, mirror, plan_tiles
 from useg.unet.model import ModelCard, load_model
 from useg.unet.network import UNet
-from useg.unet.normalise import Intensity, measure, subsample
+from useg.unet.normalise import Intensity, measure
 
 WORKSPACE = 100_000_000
 """Bytes that torch takes beside the tiles, whatever their size: scratch of the convolutions, gaps in the heap."""
@@ -144,9 +145,13 @@ class Predictor:
             raise ImageError(f"{name}: has no pixels; its size is {' x '.join(map(str, array.shape[1:]))}")
         if array.dtype == np.bool_:
             array = array.astype(np.uint8)  # as 1-bit files are read
-        spacing = image.spacing if isinstance(image, Image) else None
-        warnings = unlike_training(self.card, array, spacing)
-        probabilities = self._probabilities(array)
+        spacing, unit = (image.spacing, image.unit) if isinstance(image, Image) else (None, None)
+        warnings = unlike_training(self.card.input, array, spacing, unit)
+        size = array.shape[1:]
+        seen_size = size_as_in_training(self.card.input, size, spacing, unit)
+        probabilities = self._probabilities(array if seen_size == size else resize(array, seen_size))
+        if seen_size != size:
+            probabilities = resize(probabilities, size)
         return Prediction(most_probable(probabilities), probabilities, warnings)
 
     def objects(self, prediction: Prediction) -> Integer[np.ndarray, "*size"]:
@@ -304,39 +309,6 @@ def symmetric_views(flips: Sequence[str], dims: int) -> list[View]:
     turns = (False, True) if "transpose" in flips else (False,)
     choices = product(turns, *[(False, True)] * len(axes))
     return [View(turn, tuple(a for a, on in zip(axes, on_off, strict=True) if on)) for turn, *on_off in choices]
-
-
-def unlike_training(
-    card: ModelCard, image: Shaped[np.ndarray, "c *size"], spacing: Sequence[float] | None = None
-) -> list[str]:
-    """In words, how an image differs from the training images in type, range and pixel size."""
-    seen, found = card.input, []
-    if str(image.dtype) != seen.dtype:
-        found.append(f"its pixels are {image.dtype}, those of the training images {seen.dtype}")
-    values = subsample(image).reshape(image.shape[0], -1)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        found.append("some of its pixels are not finite; they are read as the mean")
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    for channel, row in enumerate(values):
-        low, high = np.percentile(row, (1, 99))
-        known = seen.high[channel] - seen.low[channel]
-        where = f" in channel {channel}" if len(values) > 1 else ""
-        if low == high:
-            found.append(f"it is constant{where}")
-        elif low < seen.low[channel] - known or high > seen.high[channel] + known:
-            found.append(
-                f"its gray values{where} go from {low:g} to {high:g}, those of the training images "
-                f"from {seen.low[channel]:g} to {seen.high[channel]:g}"
-            )
-    if spacing and seen.spacing and len(spacing) == len(seen.spacing):
-        ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
-        if max(*ratio, *(1 / r for r in ratio)) > 1.1:
-            found.append(f"its pixel size is {_words(spacing)}, that of the training images {_words(seen.spacing)}")
-    return found
-
-
-def _words(spacing: Sequence[float]) -> str:
-    return " x ".join(f"{s:.4g}" for s in spacing)
 
 
 def _identity(dims: int) -> View:

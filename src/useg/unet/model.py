@@ -42,6 +42,7 @@ class InputSeen(BaseModel):
         dtype: type of the pixels in the files.
         low, high: smallest 1st and largest 99th percentile of any training image, one a channel.
         spacing: pixel size, one a spatial axis, where all the files knew one; `unit` is its unit.
+        detail: least detail of any training image, see `useg.inputs.detail`; None in older models.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class InputSeen(BaseModel):
     high: list[float]
     spacing: list[float] | None = None
     unit: str | None = None
+    detail: float | None = None
 
 
 class ModelCard(BaseModel):

@@ -1,0 +1,136 @@
+"""What the training images looked like, and how another image differs: in type, range, pixel size and detail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from useg.data.dataset import Example
+from useg.unet.model import InputSeen
+from useg.unet.normalise import subsample
+
+SAME_SIZE = 1.1
+"""Pixel sizes up to this ratio are taken for the same."""
+LARGEST_RATIO = 8.0
+"""Beyond it an image is not scaled to the pixel size of the training: it cannot show what the model knows."""
+BLURRED = 0.6
+"""An image with less detail than this share of the least that training saw is told to be blurred."""
+DETAIL_EDGE = 512
+"""Pixels along an axis of the middle of an image, in which its detail is measured."""
+
+
+def describe_input(train: Sequence[Example]) -> InputSeen:
+    """What the training images look like, kept in the model to notice images that do not."""
+    ranges = []
+    for example in train:
+        values = subsample(example.image).reshape(example.image.shape[0], -1).astype(np.float64)
+        ranges.append(np.percentile(values, (1, 99), axis=1))
+    known = {(e.spacing, e.unit) for e in train}
+    spacing, unit = known.pop() if len(known) == 1 else (None, None)
+    details = [found for e in train if (found := detail(e.image)) is not None]
+    return InputSeen(
+        dtype=str(train[0].image.dtype),
+        low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
+        high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
+        spacing=list(spacing) if spacing else None,
+        unit=unit if spacing else None,
+        detail=min(details, default=None),
+    )
+
+
+def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
+    """How fast gray values change from pixel to pixel, beside how much: 1.7 for noise, 1/s where all is blurred by s.
+
+    The mean of |x(i-1) - 2 x(i) + x(i+1)| over the mean of |x(i) - x(i+1)| along the last axis. Both grow alike with
+    contrast and with the number of edges, so that what is left is how sharp these are. None for an even image.
+    """
+    middle = tuple(slice(max(0, (n - DETAIL_EDGE) // 2), (n + DETAIL_EDGE) // 2) for n in image.shape[1:])
+    values = image[(slice(None), *middle)].astype(np.float32)
+    slope = np.diff(np.where(np.isfinite(values), values, 0), axis=-1)
+    steepness = float(np.abs(slope).mean()) if slope.size else 0.0
+    if slope.shape[-1] < 2 or not 0 < steepness < np.inf:
+        return None
+    return float(np.abs(np.diff(slope, axis=-1)).mean()) / steepness
+
+
+def unlike_training(
+    seen: InputSeen,
+    image: Shaped[np.ndarray, "c *size"],
+    spacing: Sequence[float] | None = None,
+    unit: str | None = None,
+) -> list[str]:
+    """In words, how an image differs from the training images in type, range, detail and pixel size."""
+    found = []
+    if str(image.dtype) != seen.dtype:
+        found.append(f"its pixels are {image.dtype}, those of the training images {seen.dtype}")
+    values = subsample(image).reshape(image.shape[0], -1)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        found.append("some of its pixels are not finite; they are read as the mean")
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    for channel, row in enumerate(values):
+        low, high = np.percentile(row, (1, 99))
+        known = seen.high[channel] - seen.low[channel]
+        where = f" in channel {channel}" if len(values) > 1 else ""
+        if low == high:
+            found.append(f"it is constant{where}")
+        elif low < seen.low[channel] - known or high > seen.high[channel] + known:
+            found.append(
+                f"its gray values{where} go from {low:g} to {high:g}, those of the training images "
+                f"from {seen.low[channel]:g} to {seen.high[channel]:g}"
+            )
+    sharp = detail(image)
+    if seen.detail is not None and sharp is not None and sharp < BLURRED * seen.detail:
+        found.append(f"it is more blurred than the training images (detail {sharp:.2f}, not {seen.detail:.2f})")
+    if _differs(seen, spacing, unit):
+        assert spacing is not None and seen.spacing is not None
+        size = image.shape[1:]
+        scaled = size_as_in_training(seen, size, spacing, unit) != size
+        then = "it is scaled to that, and the result back" if scaled else "sizes of what is seen will not be as learned"
+        theirs = f"{_words(spacing)} {unit or ''}".rstrip()
+        found.append(
+            f"its pixel size is {theirs}, that of the training images {_words(seen.spacing)} {seen.unit or ''}".rstrip()
+            + f": {then}"
+        )
+    return found
+
+
+def size_as_in_training(
+    seen: InputSeen, size: Sequence[int], spacing: Sequence[float] | None, unit: str | None
+) -> tuple[int, ...]:
+    """The size that an image would have with the pixels of the training images; its own where that is not to be told.
+
+    It is not where one of both knows no pixel size, where their units differ, or where the pixels are so unlike that
+    scaling makes no sense.
+    """
+    if not _differs(seen, spacing, unit) or unit is None or unit != seen.unit:
+        return tuple(size)
+    assert spacing is not None and seen.spacing is not None
+    ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
+    if max(*ratio, *(1 / r for r in ratio)) > LARGEST_RATIO:
+        return tuple(size)
+    return tuple(max(1, round(n * r)) for n, r in zip(size, ratio, strict=True))
+
+
+def resize(array: Shaped[np.ndarray, "c *size"], size: Sequence[int]) -> Float32[np.ndarray, "c *other"]:
+    """An image of another size: linear in between, averaged where it shrinks, in its own gray values."""
+    from skimage.transform import resize as scaled
+
+    values = array.astype(np.float32)
+    finite, shape = np.where(np.isfinite(values), values, 0), (len(array), *size)
+    # mypy: scikit-image has no annotations
+    result = scaled(finite, shape, order=1, mode="edge", preserve_range=True)  # type: ignore[no-untyped-call]
+    return np.asarray(result, np.float32)
+
+
+def _differs(seen: InputSeen, spacing: Sequence[float] | None, unit: str | None) -> bool:
+    """Whether both know a pixel size, and not the same."""
+    if not spacing or not seen.spacing or len(spacing) != len(seen.spacing):
+        return False
+    ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
+    return max(*ratio, *(1 / r for r in ratio)) > SAME_SIZE or bool(unit and seen.unit and unit != seen.unit)
+
+
+def _words(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{s:.4g}" for s in spacing)
