@@ -4,7 +4,7 @@
 
 Runs the commands as a user would: `useg train SET/train -o OUT/SET --minutes M` with no other option, then
 `useg evaluate OUT/SET SET/test`, as it is and with `--tta`: scores stand as "plain (with --tta)". The run folders, with
-what the commands said, stay in OUT.
+what the commands said, stay in OUT. `--set loss.borders.weight=0` (any setting) trains otherwise, to compare.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ COLUMNS = (
     "test Dice",
     "test IoU",
     "V_rand / V_info",
+    "objects: SEG",
+    "AP at IoU 0.5",
+    "splits / merges",
     "machine",
 )
-KEPT = ("dice", "iou", "foreground_dice", "mean_iou", "false_alarms", "regions")
+KEPT = ("dice", "iou", "foreground_dice", "mean_iou", "false_alarms", "regions", "objects")
 """Scores of an evaluation that a row holds."""
 
 
@@ -48,7 +52,7 @@ def main() -> None:
     for name in args.sets:
         try:
             labels = args.ignore.get(name), args.regions.get(name)
-            row = run_set(args.root / name, args.out / name, args.minutes, *labels, args.within)
+            row = run_set(args.root / name, args.out / name, args.minutes, *labels, args.within, args.set)
         except subprocess.CalledProcessError as error:
             failed = True
             print(f"{name}: `{' '.join(map(str, error.cmd))}` ended with {error.returncode}; see {args.out / name}.log")
@@ -83,6 +87,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--within", default="fov", help="score only inside the masks of SET/test/WITHIN where that folder exists (fov)"
     )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="passed to train; repeatable")
     parser.add_argument("--out", type=Path, help="folder for the runs; a new one in runs/ if left out")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     args = parser.parse_args()
@@ -101,14 +106,21 @@ def parse() -> argparse.Namespace:
 
 
 def run_set(
-    data: Path, run: Path, minutes: float, ignore: int | None, region_class: int | None, within: str
+    data: Path,
+    run: Path,
+    minutes: float,
+    ignore: int | None,
+    region_class: int | None,
+    within: str,
+    given: list[str],
 ) -> dict[str, Any]:
     """Train and evaluate by the commands; everything that a row says."""
     run.parent.mkdir(parents=True, exist_ok=True)
     log = run.with_name(f"{run.name}.log")
     began = time.monotonic()
-    settings_given = ["--set", f"data.ignore={ignore}"] if ignore is not None else []
-    useg(log, "train", data / "train", "-o", run, "--minutes", minutes, *settings_given)
+    given = [*given, f"data.ignore={ignore}"] if ignore is not None else given
+    options_given = [word for each in given for word in ("--set", each)]
+    useg(log, "train", data / "train", "-o", run, "--minutes", minutes, *options_given)
     measured = (time.monotonic() - began) / 60
     options: list[object] = ["--within", data / "test" / within] if (data / "test" / within).is_dir() else []
     options += ["--regions", region_class] if region_class is not None else []
@@ -164,6 +176,10 @@ def as_markdown(row: dict[str, Any]) -> str:
         words = f"{best['v_rand']:.4f} / {best['v_info']:.4f}"
         return words + (f", at the validation threshold {known['v_rand']:.4f} / {known['v_info']:.4f}" if known else "")
 
+    def objects(words: Callable[[dict[str, Any]], str]) -> str:
+        plain, tta = row["plain"]["objects"], row["tta"]["objects"]
+        return f"{words(plain)} ({words(tta)})" if plain else "-"
+
     cells = (
         row["set"] + (" (inside the region)" if row["within"] else ""),
         str(row["training_images"]),
@@ -173,6 +189,9 @@ def as_markdown(row: dict[str, Any]) -> str:
         each("dice", "foreground_dice"),
         each("iou", "mean_iou"),
         f"{regions(row['plain'])} ({regions(row['tta'])})" if row["plain"]["regions"] else "-",
+        objects(lambda scores: f"{scores['seg']:.3f}"),
+        objects(lambda scores: f"{scores['average_precision'][0]:.3f}"),
+        objects(lambda scores: f"{scores['splits']} / {scores['merges']}"),
         f"{row['processor']}, cores: {row['cores']}, {row['device']}, {row['precision']}",
     )
     return f"| {' | '.join(cells)} |"

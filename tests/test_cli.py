@@ -411,6 +411,51 @@ def test_within(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
     useg("evaluate", run, data, "--within", tmp_path / "within", "--json").refused(tmp_path / "within", "cells_01")
 
 
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set of cells with ids, and a run on it."""
+    from useg.demo import draw_data_set
+    from useg.train import train
+
+    folder = tmp_path_factory.mktemp("cells")
+    draw_data_set(folder / "data", train_images=6, test_images=2, size=128, ids=True)
+    train(folder / "data", folder / "run", steps=40, overrides={**TINY, "optimiser.learning_rate": 0.02})
+    return folder / "data", folder / "run"
+
+
+def test_predict_objects(useg: Useg, cells: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = cells
+    words = ("predict", run, data / "test", "-o", tmp_path / "out", "--instances", "--geojson", "--rois", "--table")
+    said = useg(*words)
+    assert said.code == 0, said.err
+    assert "objects found" in said.err
+    names = sorted(f.name for f in (tmp_path / "out").iterdir() if f.name != ".useg-predict.json")
+    ends = (".csv", ".geojson", ".tif", "_rois.zip")
+    assert names == sorted(f"cells_0{k}{end}" for k in (0, 1) for end in ends)
+    ids = tifffile.imread(tmp_path / "out" / "cells_00.tif")
+    count = len(np.unique(ids)) - 1
+    assert count > 3
+    features = json.loads((tmp_path / "out" / "cells_00.geojson").read_text())["features"]
+    rows = (tmp_path / "out" / "cells_00.csv").read_text().splitlines()
+    assert len(features) == count == len(rows) - 1
+    # Done already; a missing file is made again.
+    assert "2 were there already" in useg(*words).err
+    (tmp_path / "out" / "cells_01.csv").unlink()
+    assert "1 were there already" in useg(*words).err
+    # The same objects as `evaluate` finds, by way of files.
+    scored = json.loads(useg("score", tmp_path / "out", data / "test/masks", "--json").out)
+    evaluated = json.loads(useg("evaluate", run, data, "--json").out)
+    assert scored["objects"] == evaluated["objects"]
+    assert "SEG" in useg("evaluate", run, data).err
+    assert "objects  " in useg("info", run).out
+
+
+def test_objects_asked_of_who_has_none(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    useg("predict", run, data / "test", "-o", tmp_path / "out", "--instances").refused("--instances", "learned classes")
+    useg("predict", run, data / "test", "-o", tmp_path / "out", "--table").refused("--table", "add --instances")
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_are_read_as_toml() -> None:
     assert parse_settings(["a.b=3", "c=[1, 2]", "d=word", "e=true", "f=1e-3"]) == {
         "a.b": 3,

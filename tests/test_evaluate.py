@@ -176,3 +176,41 @@ def test_a_predicted_class_that_no_mask_holds_is_a_false_alarm(tmp_path: Path) -
     names, found = score_folders(predictions, masks)
     assert len(names) == 3
     assert found.overlap.false_alarm_pixels[2] == 12
+
+
+def squares(first: int) -> np.ndarray:
+    """Nine squares, numbered from `first`."""
+    ids = np.zeros((60, 60), np.uint16)
+    for k in range(9):
+        y, x = 4 + 19 * (k // 3), 4 + 19 * (k % 3)
+        ids[y : y + 12, x : x + 12] = first + k
+    return ids
+
+
+def test_objects_are_scored_whatever_their_numbers(tmp_path: Path) -> None:
+    truth, predicted = squares(1), squares(400)
+    write_all(tmp_path / "masks", {"a": truth, "b": squares(20)})
+    write_all(tmp_path / "same", {"a": predicted, "b": squares(3)})
+    _, result = score_folders(tmp_path / "same", tmp_path / "masks")
+    assert result.objects is not None
+    assert (result.objects.seg, result.objects.average_precision[0]) == (1, 1)
+    # One number for all: its pieces are what was found.
+    write_all(tmp_path / "pieces", {n: np.where(truth > 0, 255, 0).astype(np.uint8) for n in "ab"})
+    _, result = score_folders(tmp_path / "pieces", tmp_path / "masks")
+    assert result.objects is not None
+    assert (result.objects.predicted_objects, result.objects.seg) == (18, 1)
+    # Two squares as one object.
+    merged = np.where(predicted == 401, 400, predicted).astype(np.uint16)
+    merged[4:16, 16:23] = 400
+    write_all(tmp_path / "merged", {"a": merged, "b": squares(3)})
+    _, result = score_folders(tmp_path / "merged", tmp_path / "masks")
+    assert result.objects is not None
+    assert result.objects.merges == 1
+    assert result.objects.seg < 1
+    assert json.loads(json.dumps(result.as_dict(), allow_nan=False))["objects"]["truth_objects"] == 18
+
+
+def test_classes_have_no_objects(tmp_path: Path) -> None:
+    write_all(tmp_path / "masks", {"a": np.eye(8, dtype=np.uint8)})
+    _, result = score_folders(tmp_path / "masks", tmp_path / "masks")
+    assert result.objects is None

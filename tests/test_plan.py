@@ -1,5 +1,6 @@
 """Planning: what is chosen for the data, that the user's word holds, and that settings survive their file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from useg.data.samples import Sampler
 from useg.errors import SettingsError
 from useg.plan import ENOUGH_STEPS, USABLE, WIDTHS, make_plan
 from useg.settings import Settings, load_settings, override, save_settings
+from useg.unet.borders import BorderSettings
 from useg.unet.settings import UNetSettings
 
 few = settings(max_examples=15, deadline=None)
@@ -61,6 +63,20 @@ def test_thin_structures_need_single_pixels(thick: int, blocks: int, patch: int)
     names = [f"class {k}" for k in range(2 + blocks)]
     plan = make_plan(train, Legend(values=list(range(2 + blocks)), names=names), Settings())
     assert plan.settings.network.patch == patch
+
+
+def test_objects_that_touch_are_counted_and_their_borders_weighed() -> None:
+    objects = np.zeros((96, 96), np.int32)
+    objects[10:30, 10:30], objects[10:30, 30:50], objects[60:80, 60:80] = 1, 2, 3
+    train = [replace(e, objects=objects, labels=(objects > 0).astype(np.uint8)) for e in examples()]
+    legend = Legend(values=[0, 1], names=["background", "object"], kind="instances")
+    for recipe in ("auto", "paper"):
+        plan = make_plan(train, legend, Settings(recipe=recipe))
+        assert plan.settings.loss.borders == BorderSettings()
+        assert any("objects: 8 of 12 touch" in reason and "11 times" in reason for reason in plan.reasons)
+    off = make_plan(train, legend, Settings(), {"loss.borders.weight": 0})
+    assert "objects: 8 of 12 touch another one" in off.reasons
+    assert make_plan(examples(), TWO, Settings()).settings.loss.borders.weight == 0
 
 
 def test_a_plan_says_why() -> None:

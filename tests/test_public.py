@@ -10,17 +10,20 @@ import useg
 from useg.errors import UsegError
 
 NAMES = {
+    "BorderSettings",
     "Predictor",
     "UNet",
     "UNetSettings",
     "UsegError",
     "Watcher",
+    "border_weights",
     "crop_and_concat",
     "evaluate",
     "load",
     "read",
     "score",
     "segmentation_loss",
+    "separate",
     "train",
 }
 HEAVY = ("torch", "scipy", "skimage", "matplotlib", "pydantic", "numpy")

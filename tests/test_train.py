@@ -172,6 +172,43 @@ def test_killed_and_resumed_equals_uninterrupted(saved: int, lost: int, data: Pa
         assert_same_end(run, whole)
 
 
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Masks of ids, of cells that touch."""
+    folder = tmp_path_factory.mktemp("cells")
+    draw_data_set(folder, train_images=6, test_images=1, size=128, ids=True)
+    return folder
+
+
+def test_a_run_on_objects_resumes_to_the_same_bytes(cells: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    whole = train(cells, tmp_path / "whole", steps=STEPS, overrides=TINY, watch=Watcher(on_text=said.append))
+    assert any(line.startswith("objects: ") and "11 times as much" in line for line in said)
+    card = read_card(whole.run)
+    assert card.masks == "instances"
+    assert card.objects is not None
+    assert whole.quality == card.scores["objects"]["panoptic_quality"][0]
+    assert load_settings(whole.run / "settings.toml").loss.borders.weight == 10
+    kept = {path: path.stat().st_mtime_ns for path in (whole.run / "borders").iterdir()}
+    assert len(kept) <= card.trained_on["images"]
+    train(cells, tmp_path / "run", steps=STEPS, overrides=TINY, watch=stop_after(3))
+    train(None, tmp_path / "run", resume=True)
+    assert_same_end(tmp_path / "run", whole.run)
+    train(None, whole.run, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in (whole.run / "borders").iterdir()} == kept
+
+
+def test_border_weights_change_what_is_learned_and_can_be_off(cells: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    off = {**TINY, "loss.borders.weight": 0}
+    train(cells, tmp_path / "off", steps=2, overrides=off, watch=Watcher(on_text=said.append))
+    assert not any("times as much" in line for line in said)
+    assert not (tmp_path / "off/borders").exists()
+    train(cells, tmp_path / "on", steps=2, overrides=TINY)
+    losses = [steps_of(tmp_path / name)[0]["loss"] for name in ("on", "off")]
+    assert losses[0] != losses[1]
+
+
 def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:
     before = {f: f.read_bytes() for f in whole.iterdir()}
     result = train(None, whole, resume=True)

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from useg.evaluate import evaluate_folder as evaluate
     from useg.images.files import read
     from useg.loop import Watcher
+    from useg.objects.separate import separate
     from useg.predict import Predictor
     from useg.score_files import score_folders as score
     from useg.train import train
+    from useg.unet.borders import BorderSettings, border_weights
     from useg.unet.losses import segmentation_loss
     from useg.unet.network import UNet, crop_and_concat
     from useg.unet.settings import UNetSettings
@@ -31,32 +33,38 @@ if TYPE_CHECKING:
     load = Predictor.load
 
 _HOMES = {
+    "BorderSettings": "useg.unet.borders:BorderSettings",
     "Predictor": "useg.predict:Predictor",
     "UNet": "useg.unet.network:UNet",
     "UNetSettings": "useg.unet.settings:UNetSettings",
     "UsegError": "useg.errors:UsegError",
     "Watcher": "useg.loop:Watcher",
+    "border_weights": "useg.unet.borders:border_weights",
     "crop_and_concat": "useg.unet.network:crop_and_concat",
     "evaluate": "useg.evaluate:evaluate_folder",
     "load": "useg.predict:Predictor.load",
     "read": "useg.images.files:read",
     "score": "useg.score_files:score_folders",
     "segmentation_loss": "useg.unet.losses:segmentation_loss",
+    "separate": "useg.objects.separate:separate",
     "train": "useg.train:train",
 }
 
 __all__ = [
+    "BorderSettings",
     "Predictor",
     "UNet",
     "UNetSettings",
     "UsegError",
     "Watcher",
+    "border_weights",
     "crop_and_concat",
     "evaluate",
     "load",
     "read",
     "score",
     "segmentation_loss",
+    "separate",
     "train",
 ]
 

@@ -24,7 +24,7 @@ from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
-from useg.plan import describe_input
+from useg.inputs import describe_input
 from useg.predict import Predictor, TorchRunner
 from useg.settings import Settings
 from useg.unet.losses import segmentation_loss
@@ -131,7 +131,7 @@ class Loop:
             classes=s.network.classes,
             margin=s.network.geometry.margin,
             seed=s.seed,
-            fields=kept_fields(parts.train, s.loss.borders, run / "borders.safetensors", s.data.fingerprint),
+            fields=kept_fields(parts.train, s.loss.borders, run / "borders"),
         )
         self.card = _card(settings, legend, parts)
         self.state = RunState()

@@ -19,8 +19,6 @@ from useg.errors import SettingsError
 from useg.settings import Settings, override
 from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.losses import LossSettings
-from useg.unet.model import InputSeen
-from useg.unet.normalise import subsample
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings
 
@@ -73,6 +71,8 @@ def make_plan(
     settings = override(base.model_copy(update=planned.settings), overrides or {})
     _check_fit(settings, train[0].image.shape[0], legend.classes)
     reasons = planned.reasons
+    if legend.kind == "instances":
+        reasons = [*reasons, _about_borders(train, settings.loss.borders)]
     if base.recipe == "auto" and pace is not None and "network.width" not in (overrides or {}):
         settings, reason = _widen(settings, pace)
         reasons = [reasons[0], reason, *reasons[1:]]
@@ -160,7 +160,6 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
     loss = LossSettings(dice=1.0)
     if legend.kind == "instances":
         loss = loss.model_copy(update={"borders": BorderSettings()})
-        reasons.append(_about_borders(train, loss.borders))
     chosen = {"network": network, "samples": samples, "augment": augment, "loss": loss}
     return _Choice(chosen, reasons)
 
@@ -169,9 +168,12 @@ def _about_borders(train: Sequence[Example], borders: BorderSettings) -> str:
     """How many objects touch, and what is done about it."""
     counts = [touching_share(e.objects) for e in train if e.objects is not None]
     touching, objects = (sum(each) for each in zip(*counts, strict=True))
+    told = f"objects: {touching} of {objects} touch another one"
+    if not borders.weight:
+        return told
     return (
-        f"objects: {touching} of {objects} touch another one; background between two objects weighs up to "
-        f"{1 + borders.weight:g} times as much, so that they come apart"
+        f"{told}; background between two objects weighs up to {1 + borders.weight:g} times as much, so that they "
+        "come apart"
     )
 
 
@@ -211,8 +213,6 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Cho
         "loss: cross-entropy, classes weighted by the inverse of their share; SGD with momentum 0.99",
         "augmentation: rotations, flips and elastic deformation (3x3 grid, 10 pixels), as in the paper",
     ]
-    if instances:
-        reasons.append(_about_borders(train, borders))
     return _Choice(chosen, reasons)
 
 
@@ -278,20 +278,4 @@ def _score_shift(train: Sequence[Example], settings: Settings, shares: np.ndarra
     )
     return [round(float(s), 4) for s in shift], (
         f"training over-represents rare classes (odds times {factors}); predicted probabilities are corrected for it"
-    )
-
-
-def describe_input(train: Sequence[Example]) -> InputSeen:
-    """What the training images look like, kept in the model to notice images that do not."""
-    ranges = []
-    for example in train:
-        values = subsample(example.image).reshape(example.image.shape[0], -1).astype(np.float64)
-        ranges.append(np.percentile(values, (1, 99), axis=1))
-    spacings = {e.spacing for e in train}
-    spacing = spacings.pop() if len(spacings) == 1 else None
-    return InputSeen(
-        dtype=str(train[0].image.dtype),
-        low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
-        high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
-        spacing=list(spacing) if spacing else None,
     )

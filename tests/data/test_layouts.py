@@ -122,6 +122,9 @@ def test_the_cell_tracking_challenge(tmp_path: Path) -> None:
     layout = find_layout(tmp_path)
     assert [(pair.name, pair.image.name) for pair in layout.train] == [("01_t002", "t002.tif"), ("02_t002", "t002.tif")]
     assert "Cell Tracking Challenge, 01/, 02/" in layout.kind
+    assert [pair.markers for pair in layout.train] == [None, None]
+    spots = save(tmp_path / "01_GT" / "TRA" / "man_track002.tif", MASKS["a1"])
+    assert [pair.markers for pair in find_layout(tmp_path).train] == [spots, None]
     save(tmp_path / "01_GT" / "SEG" / "man_seg009.tif", MASKS["a1"])
     with pytest.raises(MissingError, match=r"man_seg009\.tif: there is no frame t009 in "):
         find_layout(tmp_path)

@@ -55,7 +55,7 @@ def _painted_in_part(looks: Sequence[Look]) -> list[Look]:
         ordered = [look for _, look in sorted(frames, key=lambda frame: frame[0])]
         for before, look, after in zip([None, *ordered], ordered, [*ordered[1:], None], strict=False):
             beside = [other for other in (before, after) if other is not None]
-            if beside and all(_far_fewer(look, other) for other in beside):
+            if look.pair.markers is None and beside and all(_far_fewer(look, other) for other in beside):
                 found.append(look)
     return found
 

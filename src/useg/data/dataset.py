@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,11 +19,15 @@ from jaxtyping import Int32, Integer, Num, Shaped, UInt8
 from useg.data.judge import Fault
 from useg.data.legend import Legend, to_classes
 from useg.data.outlines import Outlines, draw
+from useg.data.partial import unpainted
 from useg.errors import DataError, MissingError
 from useg.images import files
+from useg.labels import IGNORE
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "gt")
+MARKER_FOLDERS = ("markers", "tracking_markers")
+"""A spot on every object of an image, also on those that nobody painted, under the image's name."""
 MARKS = ("mask", "masks", "seg", "segmentation", "label", "labels", "gt", "annotation")
 """Words that end the name of a mask: `x_mask.png` beside `x.png`."""
 DOUBLE_SUFFIXES = (".nii.gz", ".ome.tiff", ".ome.tif", ".ome.zarr")
@@ -36,6 +40,7 @@ class Pair:
     `group` names what images belong together (a patient, a film), None where nobody said. `split` is the part that
     the data set itself puts the image into, "" where it does not. With `outlines` the mask is drawn from them, and
     `mask` is the file that they came from. With `page` both files are TIFFs of which this page, from 0, is meant.
+    `markers` holds a spot on every object, where some of them are not painted.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Pair:
     split: Literal["", "train", "val", "test"] = ""
     outlines: Outlines | None = None
     page: int | None = None
+    markers: Path | None = None
 
     @property
     def image_told(self) -> Path:
@@ -64,7 +70,7 @@ class Pair:
 class Example:
     """One annotated image in memory: gray values as in the file, labels 0..K-1 and IGNORE, pixel size.
 
-    `spacing` is the edge length of a pixel along each axis of the labels, in the unit of the file, or None. Images of
+    `spacing` is the edge length of a pixel along each axis of the labels, in `unit`, or None. Images of
     one `group` are never divided between training and judging. `objects` holds the ids of objects (0 elsewhere) where
     the masks number objects; objects may touch.
     """
@@ -75,6 +81,7 @@ class Example:
     spacing: tuple[float, ...] | None = None
     group: str | None = None
     objects: Int32[np.ndarray, "*space"] | None = None
+    unit: str | None = None
 
 
 def stem_of(path: Path) -> str:
@@ -113,7 +120,10 @@ def find_pairs(folder: Path) -> list[Pair]:
     mask_folder = folder_of(folder, MASK_FOLDERS) or folder / "masks"
     require_folder(image_folder, "put the images there")
     require_folder(mask_folder, "put one mask an image there, under the same name")
-    return pair_up(files_by_stem(image_folder), files_by_stem(mask_folder), folder)
+    pairs = pair_up(files_by_stem(image_folder), files_by_stem(mask_folder), folder)
+    marker_folder = folder_of(folder, MARKER_FOLDERS)
+    markers = files_by_stem(marker_folder) if marker_folder else {}
+    return [replace(pair, markers=markers.get(pair.name)) for pair in pairs]
 
 
 def pair_up(images: dict[str, Path], masks: dict[str, Path], folder: Path) -> list[Pair]:
@@ -215,8 +225,23 @@ def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Exa
     if image.array.shape[1:] != labels.shape:
         raise DataError(size_fault(pair, image.array.shape[1:], labels.shape).line)
     spacing = None if image.spacing is None else tuple(float(edge) for edge in image.spacing)
-    objects = np.where(labels == 1, mask, 0).astype(np.int32) if legend.kind == "instances" else None
-    return Example(pair.name, in_channels(image.array, channels), labels, spacing, pair.group, objects)
+    objects = None
+    if legend.kind == "instances":
+        objects = np.where(labels == 1, mask, 0).astype(np.int32)
+        if pair.markers is not None:
+            labels = np.where(unpainted(objects, _markers_of(pair, objects.shape)), np.uint8(IGNORE), labels)
+    return Example(pair.name, in_channels(image.array, channels), labels, spacing, pair.group, objects, image.unit)
+
+
+def _markers_of(pair: Pair, size: Sequence[int]) -> Integer[np.ndarray, "*space"]:
+    assert pair.markers is not None
+    markers = files.read_mask(pair.markers)
+    if markers.shape != tuple(size):
+        raise DataError(
+            f"{pair.markers}: the markers are {describe_size(markers.shape)}, the mask is {describe_size(size)}; "
+            "give both the same size"
+        )
+    return markers
 
 
 def load_examples(

@@ -127,7 +127,8 @@ def _read_splits(folder: Path) -> _Found:
 
 def _read_folders(folder: Path) -> _Found:
     pairs = find_pairs(folder)
-    return _Found(f"{pairs[0].image.parent.name}/ + {pairs[0].mask.parent.name}/", pairs)
+    spots = next((f" + {pair.markers.parent.name}/" for pair in pairs if pair.markers), "")
+    return _Found(f"{pairs[0].image.parent.name}/ + {pairs[0].mask.parent.name}/{spots}", pairs)
 
 
 def _read_nnunet(folder: Path) -> _Found:
@@ -174,7 +175,9 @@ def _read_ctc(folder: Path) -> _Found:
                 raise DataError(f"{mask}: is not named man_segNNN as the Cell Tracking Challenge does; rename it")
             if int(number[1]) not in frames:
                 raise MissingError(f"{mask}: there is no frame t{number[1]} in {film}; add it or take the mask out")
-            pairs.append(Pair(f"{film.name}_t{number[1]}", frames[int(number[1])], mask))
+            spots = _seg(film).with_name("TRA") / f"man_track{number[1]}{mask.suffix}"
+            name = f"{film.name}_t{number[1]}"
+            pairs.append(Pair(name, frames[int(number[1])], mask, markers=spots if spots.is_file() else None))
     films = ", ".join(f"{film.name}/" for film in _film_folders(folder))
     return _Found(f"Cell Tracking Challenge, {films}", sorted(pairs, key=lambda p: natural_key(p.name)))
 

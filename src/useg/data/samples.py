@@ -20,6 +20,7 @@ from useg.data.augment import (
     vary_gray_values,
     warp_field,
 )
+from useg.data.borders import KeptFields
 from useg.data.dataset import Example
 from useg.labels import IGNORE
 from useg.unet.borders import part_objects, weigh
@@ -101,7 +102,7 @@ class Sampler:
         classes: int,
         margin: int = 0,
         seed: int = 0,
-        fields: Sequence[Float[np.ndarray, "f y x"]] | None = None,
+        fields: KeptFields | Sequence[Float[np.ndarray, "f y x"]] | None = None,
     ) -> None:
         self.examples, self.settings, self.augment = list(examples), samples, augment
         self.classes, self.margin, self.seed, self.fields = classes, margin, seed, fields

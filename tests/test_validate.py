@@ -1,0 +1,80 @@
+"""Validation finds how objects are parted, scores them, and leaves models of classes alone."""
+
+import numpy as np
+
+from useg.data.dataset import Example
+from useg.labels import IGNORE
+from useg.predict import Predictor, PredictSettings
+from useg.unet.model import ClassInfo, InputSeen, ModelCard
+from useg.unet.normalise import NormaliseSettings
+from useg.unet.settings import UNetSettings
+from useg.validate import validate
+
+SIZE = (96, 96)
+
+
+def card(masks: str) -> ModelCard:
+    return ModelCard.model_validate(
+        {
+            "version": "0",
+            "network": UNetSettings(depth=1, width=2, padding="same"),
+            "normalise": NormaliseSettings(kind="fixed", mean=[0.0], std=[1.0]),
+            "classes": [ClassInfo(name=n, colour=(0, 0, k), value=k) for k, n in enumerate(("background", "object"))],
+            "masks": masks,
+            "score_shift": [0.0, 0.0],
+            "input": InputSeen(dtype="float32", low=[0.0], high=[1.0]),
+        }
+    )
+
+
+def logit(tile: np.ndarray) -> np.ndarray:
+    """A network that takes gray values for the probability of objects."""
+    p = np.clip(tile[0], 1e-4, 1 - 1e-4)
+    return np.stack([np.zeros_like(p), np.log(p / (1 - p))]).astype(np.float32)
+
+
+def discs(weak_line: float) -> Example:
+    """Pairs of squares that share an edge; the image is less sure of the line between them than of their insides."""
+    objects, chance = np.zeros(SIZE, np.int32), np.full(SIZE, 0.05, np.float32)
+    for k, (y, x) in enumerate((y, x) for y in (6, 36, 66) for x in (6, 50)):
+        for half in (0, 1):
+            place = np.s_[y : y + 20, x + 18 * half : x + 18 * half + 18]
+            objects[place] = 2 * k + half + 1
+            chance[place] = 0.95
+        chance[y : y + 20, x + 17 : x + 19] = weak_line
+    return Example("a", chance[None], (objects > 0).astype(np.uint8), objects=objects)
+
+
+def test_what_parts_touching_objects_is_found() -> None:
+    predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
+    overlap, objects, found = validate(predictor, [discs(0.65), discs(0.65)])
+    assert overlap.foreground_dice > 0.99
+    assert objects is not None and found.objects is not None
+    # The line is above the edge of objects and below their seeds.
+    assert found.objects.threshold < 0.65 <= found.objects.seed_threshold
+    assert (objects.truth_objects, objects.predicted_objects, objects.merges) == (24, 24, 0)
+    assert objects.panoptic_quality[0] > 0.9
+    # What the model keeps gives the same objects to who predicts.
+    predictor = Predictor(found, logit, predictor.settings)
+    assert predictor.objects(predictor.predict(discs(0.65).image)).max() == 12
+
+
+def test_what_nobody_annotated_is_not_held_against_a_model() -> None:
+    example = discs(0.1)
+    assert example.objects is not None
+    hidden = np.where(example.objects > 6, 0, example.objects).astype(np.int32)
+    labels = np.where(hidden > 0, 1, IGNORE).astype(np.uint8)
+    partly = Example("a", example.image, labels, objects=hidden)
+    predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
+    _, objects, _ = validate(predictor, [partly])
+    assert objects is not None
+    assert (objects.truth_objects, objects.spurious, objects.missed) == (6, 0, 0)
+    assert objects.average_precision[0] == 1
+
+
+def test_models_of_classes_have_no_objects() -> None:
+    predictor = Predictor(card("classes"), logit, PredictSettings(device="cpu", precision="float32"))
+    overlap, objects, found = validate(predictor, [discs(0.5)])
+    assert overlap.images == 1
+    assert objects is None
+    assert found.objects is None
