@@ -128,7 +128,7 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
     )
     say("Dice and IoU pool all pixels; 'per image' is the mean over the images that hold the class.")
     if scores["objects"]:
-        _say_objects(scores["objects"])
+        _show_objects(scores["objects"])
     if regions := scores["regions"]:
         best, known = regions["best"], regions["validation"]
         say(
@@ -139,20 +139,23 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
         say(f"  warping error {regions['warping_error']:.6f}")
 
 
-def _say_objects(objects: dict[str, Any]) -> None:
+def _show_objects(objects: dict[str, Any]) -> None:
     """How well objects were found and parted."""
-
-    def at(name: str) -> str:
-        words = [f"{_figure(objects[name][i])} at IoU {objects['thresholds'][i]:g}" for i in (0, 5)]
-        return f"{', '.join(words)}, mean {_figure(objects[f'mean_{name}'])}"
+    from rich.table import Table
 
     say(
         f"objects: {objects['truth_objects']} annotated, {objects['predicted_objects']} predicted; "
-        f"{objects['missed']} missed, {objects['spurious']} false, "
-        f"{objects['splits']} split, {objects['merges']} merged"
+        f"{objects['missed']} missed, {objects['spurious']} false, {objects['splits']} split, "
+        f"{objects['merges']} merged; SEG {_figure(objects['seg'])}"
     )
-    say(f"  SEG {_figure(objects['seg'])}   average precision {at('average_precision')}")
-    say(f"  F1 {at('f1')}   panoptic quality {at('panoptic_quality')}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("objects at IoU")
+    at = {f"{objects['thresholds'][i]:g}": i for i in (0, 5)}
+    for title in (*at, "mean 0.5..0.95"):
+        table.add_column(title, justify="right")
+    for name, title in (("average_precision", "average precision"), ("f1", "F1"), ("panoptic_quality", "panoptic")):
+        table.add_row(title, *(_figure(objects[name][i]) for i in at.values()), _figure(objects[f"mean_{name}"]))
+    console().print(table)
 
 
 def _region_words(r: dict[str, Any]) -> str:

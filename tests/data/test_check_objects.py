@@ -11,15 +11,17 @@ from useg.images.files import write_labels, write_picture
 from useg.labels import IGNORE
 
 
-def film(folder: Path, painted: list[int], name: str = "01_t{:03}") -> Path:
-    """Frames of nine textured squares, of which so many are painted."""
+def film(folder: Path, painted: list[int], name: str = "01_t{:03}", places: bool = False) -> Path:
+    """Frames of nine textured squares, of which so many are painted; with `places`, each frame is of another place."""
     rng = np.random.default_rng(0)
+    scene = rng.integers(0, 60, (96, 96))
     for frame, number in enumerate(painted):
+        scene = rng.integers(0, 60, (96, 96)) if places else scene
         ids = np.zeros((96, 96), np.uint16)
         for k in range(9):
             y, x = 8 + 30 * (k // 3), 8 + 30 * (k % 3)
             ids[y : y + 20, x : x + 20] = k + 1
-        image = np.where(ids > 0, rng.integers(60, 140, ids.shape), rng.integers(90, 110, ids.shape))
+        image = 60 + scene + rng.integers(0, 60, ids.shape)
         write_picture(folder / "images" / f"{name.format(frame)}.png", image.astype(np.uint8))
         write_labels(folder / "masks" / f"{name.format(frame)}.png", np.where(ids <= number, ids, 0))
     return folder
@@ -43,6 +45,10 @@ def test_frames_with_far_fewer_objects_than_their_neighbours(
     painted: list[int], found: set[int], tmp_path: Path
 ) -> None:
     assert partial(film(tmp_path, painted)) == {f"01_t{frame:03}" for frame in found}
+
+
+def test_numbered_images_of_other_places_are_no_film(tmp_path: Path) -> None:
+    assert partial(film(tmp_path, [9, 9, 2, 9, 9, 3], places=True)) == set()
 
 
 def test_images_without_an_order_are_not_compared(tmp_path: Path) -> None:
