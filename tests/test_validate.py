@@ -47,7 +47,7 @@ def discs(weak_line: float) -> Example:
 
 def test_what_parts_touching_objects_is_found() -> None:
     predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
-    overlap, objects, found = validate(predictor, [discs(0.65), discs(0.65)])
+    overlap, objects, found = validate(predictor, [discs(0.65), discs(0.65)], [discs(0.6)])
     assert overlap.foreground_dice > 0.99
     assert objects is not None and found.objects is not None
     # The line is above the edge of objects and below their seeds.
@@ -59,6 +59,18 @@ def test_what_parts_touching_objects_is_found() -> None:
     assert predictor.objects(predictor.predict(discs(0.65).image)).max() == 12
 
 
+def test_few_held_out_objects_do_not_decide_alone() -> None:
+    """One object apart says nothing of how to part; the images trained on do."""
+    example = discs(0.65)
+    assert example.objects is not None
+    lonely = Example("b", example.image[:, :26, :24], example.labels[:26, :24], objects=example.objects[:26, :24])
+    predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
+    _, objects, found = validate(predictor, [lonely], [example])
+    assert objects is not None and found.objects is not None
+    assert objects.truth_objects == 1
+    assert found.objects.threshold < 0.65 <= found.objects.seed_threshold
+
+
 def test_what_nobody_annotated_is_not_held_against_a_model() -> None:
     example = discs(0.1)
     assert example.objects is not None
@@ -66,7 +78,7 @@ def test_what_nobody_annotated_is_not_held_against_a_model() -> None:
     labels = np.where(hidden > 0, 1, IGNORE).astype(np.uint8)
     partly = Example("a", example.image, labels, objects=hidden)
     predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
-    _, objects, _ = validate(predictor, [partly])
+    _, objects, _ = validate(predictor, [partly], [])
     assert objects is not None
     assert (objects.truth_objects, objects.spurious, objects.missed) == (6, 0, 0)
     assert objects.average_precision[0] == 1
@@ -74,7 +86,7 @@ def test_what_nobody_annotated_is_not_held_against_a_model() -> None:
 
 def test_models_of_classes_have_no_objects() -> None:
     predictor = Predictor(card("classes"), logit, PredictSettings(device="cpu", precision="float32"))
-    overlap, objects, found = validate(predictor, [discs(0.5)])
+    overlap, objects, found = validate(predictor, [discs(0.5)], [])
     assert overlap.images == 1
     assert objects is None
     assert found.objects is None

@@ -24,8 +24,10 @@ class RunState(BaseModel):
         step: steps done, skipped ones included.
         progress: share of the budget spent, 0..1.
         elapsed: seconds spent by all sessions of the run so far.
-        best, best_dice: of the best model so far, the score by which models are chosen (mean Dice over all classes,
-            or panoptic quality where masks number objects), and the mean Dice over the foreground.
+        best: highest score so far by which models are chosen: mean Dice over all classes, or panoptic quality where
+            masks number objects.
+        best_dice, best_quality: of the model that is kept as the best, mean Dice over the foreground and panoptic
+            quality.
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
         bad_in_row, skipped: steps without a finite loss or gradient, just now and in all.
@@ -39,6 +41,7 @@ class RunState(BaseModel):
     elapsed: float = 0.0
     best: float | None = None
     best_dice: float | None = None
+    best_quality: float | None = None
     validated: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0

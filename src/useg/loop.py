@@ -38,6 +38,8 @@ CHECKPOINT_SECONDS = 40.0
 MODEL = "model.safetensors"
 END_SECONDS = 1.0
 """To write the last files and leave."""
+OBJECT_CHANCE = 0.1
+"""Over the square root of the number of objects: by how much their panoptic quality differs by chance."""
 MOST_BAD_STEPS = 3
 """Steps in a row without a finite loss or gradient that end the run."""
 
@@ -274,7 +276,7 @@ class Loop:
         """Score the averaged weights on the held-out images, by the code that predicts; keep the best."""
         begun, state = time.monotonic(), self.state
         runner = TorchRunner(self.averaged, self.device.type, self.settings.machine.precision)
-        overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation)
+        overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation, self.parts.train)
         state.validated, state.validated_at = state.validated + 1, state.progress
         state.validation_seconds = time.monotonic() - begun
         found = overlap.as_dict() | ({"objects": objects.as_dict()} if objects else {})
@@ -283,8 +285,11 @@ class Loop:
         self._quality = _known(objects.panoptic_quality[0]) if objects else None
         mean = self._quality if objects else _known(overlap.mean_dice)
         self.card = card
-        if state.best is None or (mean is not None and mean > state.best):
-            state.best, state.best_dice = mean, self._dice
+        # Of equally good models the later one: a few objects more or less are chance, and rates have fallen since.
+        chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
+        if state.best is None or (mean is not None and mean > state.best - chance):
+            state.best = mean if state.best is None else max(state.best, mean or 0.0)
+            state.best_dice, state.best_quality = self._dice, self._quality
             scores = {"step": state.step, "images": len(self.parts.validation), **found}
             save_model(self.run / MODEL, card.model_copy(update={"scores": scores}), self.averaged.state_dict())
         self._tell("validated", None, 0.0)
@@ -309,9 +314,8 @@ class Loop:
 
     def _result(self) -> TrainResult:
         state = self.state
-        quality = state.best if self.card.masks == "instances" else None
         return TrainResult(
-            self.run, self.run / MODEL, state.step, state.skipped, state.best_dice, quality, state.finished
+            self.run, self.run / MODEL, state.step, state.skipped, state.best_dice, state.best_quality, state.finished
         )
 
     def _save(self) -> None:
