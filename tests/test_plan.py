@@ -70,9 +70,9 @@ def test_objects_that_touch_are_counted_and_their_borders_weighed() -> None:
     objects[10:30, 10:30], objects[10:30, 30:50], objects[60:80, 60:80] = 1, 2, 3
     train = [replace(e, objects=objects, labels=(objects > 0).astype(np.uint8)) for e in examples()]
     legend = Legend(values=[0, 1], names=["background", "object"], kind="instances")
-    for recipe in ("auto", "paper"):
+    for recipe, widen in (("auto", 1), ("paper", 0)):
         plan = make_plan(train, legend, Settings(recipe=recipe))
-        assert plan.settings.loss.borders == BorderSettings()
+        assert plan.settings.loss.borders == BorderSettings(widen=widen)
         assert any("objects: 8 of 12 touch" in reason and "11 times" in reason for reason in plan.reasons)
     off = make_plan(train, legend, Settings(), {"loss.borders.weight": 0})
     assert "objects: 8 of 12 touch another one" in off.reasons

@@ -133,6 +133,7 @@ class Loop:
             classes=s.network.classes,
             margin=s.network.geometry.margin,
             seed=s.seed,
+            widen=s.loss.borders.widen,
             fields=kept_fields(parts.train, s.loss.borders, run / "borders"),
         )
         self.card = _card(settings, legend, parts)

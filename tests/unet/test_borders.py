@@ -222,6 +222,14 @@ def test_small_objects_survive_among_large_ones() -> None:
     np.testing.assert_array_equal(part_objects(np.array([[9, 5]])), [[0, 5]])
 
 
+@few
+@given(ids=label_images(), widen=st.integers(1, 3))
+def test_a_wider_gap_is_the_gap_grown(ids: np.ndarray, widen: int) -> None:
+    cut = (part_objects(ids) == 0) & (ids != 0)
+    grown = ndimage.binary_dilation(cut, np.ones([2 * widen + 1] * ids.ndim)) if cut.any() else cut
+    np.testing.assert_array_equal(part_objects(ids, widen), np.where(grown, 0, ids))
+
+
 def test_objects_apart_stay_as_they_are() -> None:
     ids = np.array([[1, 1, 0, 2], [1, 1, 0, 2], [0, 0, 0, 0], [3, 3, 3, 0]], np.uint16)
     np.testing.assert_array_equal(part_objects(ids), ids)

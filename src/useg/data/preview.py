@@ -70,5 +70,5 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
 def _weights(objects: Integer[np.ndarray, "y x"], step: int) -> UInt8[np.ndarray, "y x 3"]:
     """How much more the background between objects will count, black for once."""
     nearer = BORDERS.model_copy(update={"sigma": BORDERS.sigma / step})
-    more = (border_weights(part_objects(objects), nearer) - 1) / BORDERS.weight
+    more = (border_weights(part_objects(objects, BORDERS.widen), nearer) - 1) / BORDERS.weight
     return np.repeat(np.rint(255 * np.clip(more, 0, 1)).astype(np.uint8)[..., None], 3, axis=-1)

@@ -88,6 +88,7 @@ class Sampler:
     Args:
         examples: images `C Y X` with labels `Y X`.
         margin: pixels by which the network's output is smaller than the crop at each end (0 with "same" padding).
+        widen: pixels by which the gap between touching objects is wider at either side, see `part_objects`.
         fields: of each example, what its border weights are made of (`unet.borders.border_fields`); None weighs all
             pixels the same.
     """
@@ -102,10 +103,12 @@ class Sampler:
         classes: int,
         margin: int = 0,
         seed: int = 0,
+        widen: int = 0,
         fields: KeptFields | Sequence[Float[np.ndarray, "f y x"]] | None = None,
     ) -> None:
         self.examples, self.settings, self.augment = list(examples), samples, augment
-        self.classes, self.margin, self.seed, self.fields = classes, margin, seed, fields
+        self.classes, self.margin, self.seed = classes, margin, seed
+        self.widen, self.fields = widen, fields
         self._intensity = [measure(e.image, normalise) for e in self.examples]
         self._places = {k: self._find(k) for k in samples.rare_classes}
         self._rare = [k for k, places in self._places.items() if places]
@@ -125,7 +128,7 @@ class Sampler:
         labels = resample_labels(example.labels, inner)
         if example.objects is not None:
             # Cut after the warp, in which a gap of one pixel would vanish.
-            parted = part_objects(resample_labels(example.objects, inner))
+            parted = part_objects(resample_labels(example.objects, inner), self.widen)
             labels = np.where((labels == 1) & (parted == 0), np.uint8(0), labels)
         weights = None
         if self.fields is not None:
