@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, overrides: dict[str, Any], seed: int) -> dict[
         }
         if args.regions is not None:
             d = load_settings(out / "settings.toml").data
-            held_out = prepare(args.data, ignore=d.ignore, masks=d.masks, validation=d.validation).parts.validation
+            held_out = prepare(args.data, **d.how_to_read()).parts.validation
             regions = evaluate(useg.load(out), held_out, region_class=args.regions).regions
             assert regions is not None
             found |= {"v_rand": regions.best.v_rand, "v_info": regions.best.v_info}

@@ -456,6 +456,28 @@ def test_objects_asked_of_who_has_none(useg: Useg, run: Path, data: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_alpha_as_a_channel(useg: Useg, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[10:40, 10 + k : 40] = 1
+        picture = rng.integers(0, 99, (64, 64, 4), np.uint8)
+        picture[..., 3] += 100 * mask  # only the fourth band shows it
+        for part in ("train", "test"):
+            for folder in ("images", "masks"):
+                (tmp_path / part / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / part / "images" / f"{k}.png")
+            write_labels(tmp_path / part / "masks" / f"{k}.png", mask)
+    said = useg("train", tmp_path, "-o", tmp_path / "run", "--steps", 30, *SET, "--set", "data.alpha=true")
+    assert said.code == 0, said.err
+    card = read_card(tmp_path / "run")
+    assert card.alpha
+    assert card.network.in_channels == 4
+    assert useg("predict", tmp_path / "run", tmp_path / "test", "-o", tmp_path / "out").code == 0
+    scored = json.loads(useg("score", tmp_path / "out", tmp_path / "test/masks", "--json").out)
+    assert scored["dice"] == json.loads(useg("evaluate", tmp_path / "run", tmp_path, "--json").out)["dice"]
+
+
 def test_settings_are_read_as_toml() -> None:
     assert parse_settings(["a.b=3", "c=[1, 2]", "d=word", "e=true", "f=1e-3"]) == {
         "a.b": 3,

@@ -235,7 +235,7 @@ def evaluate_folder(
         DataError, ImageError, MissingError: the data cannot be scored.
     """
     _check_region(region_class, predictor.card.network.classes)
-    layout = find_layout(Path(data))
+    layout = find_layout(Path(data), alpha=predictor.card.alpha)
     pairs = layout.test or layout.train
     legend = legend_of_model(predictor.card)
     if unlabelled == "background" and legend.ignore == 0:
@@ -309,7 +309,7 @@ def _validation_threshold(predictor: Predictor, run: Path, region_class: int) ->
     s = load_settings(run / "settings.toml").data
     if not Path(s.folder).is_dir():
         return None
-    prepared = prepare(Path(s.folder), ignore=s.ignore, masks=s.masks, unlabelled=s.unlabelled, validation=s.validation)
+    prepared = prepare(Path(s.folder), **s.how_to_read())
     scored = []
     for example in prepared.parts.validation:
         prediction = predictor.predict(example.image)

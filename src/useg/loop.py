@@ -365,6 +365,7 @@ def _card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:
         ],
         masks=legend.kind,
         ignore=legend.ignore,
+        alpha=settings.data.alpha,
         score_shift=settings.score_shift,
         flips=[name for name, natural in flips.items() if natural],
         input=describe_input(parts.train),

@@ -154,7 +154,7 @@ def _predict_file(predictor: Predictor, journal: _Journal, source: Path, out: Pa
     try:
         if journal.is_finished(source, target) and all(path.exists() for path in beside.values()):
             return FileResult(source, target, None, None, 0.0)
-        image = read(source)
+        image = read(source, alpha=predictor.card.alpha)
         prediction = predictor.predict(image)
         journal.begin()
         if "probabilities" in beside:

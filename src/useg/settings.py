@@ -36,6 +36,7 @@ class DataSettings(_Section):
         unlabelled: what 0 means in masks that leave most objects unpainted: "background", or "ignore" for pixels that
             are not annotated; "auto" is background, and refuses masks that speak against it.
         masks: "classes" are numbered kinds, "instances" are ids of objects; "auto" looks at the values.
+        alpha: whether alpha is a channel of the images (four bands saved as RGBA) and not dropped.
         validation: share of the images held out where the data set has no `val/`.
         validation_names: the images, or parts of images, that were held out.
         fingerprint: checksum of all images and masks, so that a run is never resumed on other data.
@@ -45,9 +46,14 @@ class DataSettings(_Section):
     ignore: Annotated[int | None, BeforeValidator(_mask_value)] = None
     unlabelled: Literal["auto", "background", "ignore"] = "auto"
     masks: Literal["auto", "classes", "instances"] = "auto"
+    alpha: bool = False
     validation: float = Field(0.2, gt=0, lt=0.9)
     validation_names: list[str] = []
     fingerprint: str = ""
+
+    def how_to_read(self) -> dict[str, Any]:
+        """What `useg.data.prepare.prepare` wants to know."""
+        return self.model_dump(include={"ignore", "unlabelled", "masks", "alpha", "validation"})
 
 
 class BudgetSettings(_Section):

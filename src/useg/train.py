@@ -80,8 +80,7 @@ def train(
         settings = _early(override(Settings(), begin), overrides or {})
 
     machine.find_device(settings.machine.device)  # one that is not there is said before the data are read
-    d = settings.data
-    prepared = prepare(Path(data), ignore=d.ignore, masks=d.masks, unlabelled=d.unlabelled, validation=d.validation)
+    prepared = prepare(Path(data), **settings.data.how_to_read())
     legend, parts = prepared.legend, prepared.parts
     layout = prepared.layout
     names = f"; names of classes from {layout.legend}" if layout.legend else ""

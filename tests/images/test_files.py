@@ -191,3 +191,41 @@ def test_the_kind_of_label_image_for_each_kind_of_image(tmp_path: Path) -> None:
     expected = {"a.jpg": ".png", "IM0001": ".dcm", "tiff.png": ".tif", "gone.tif": ".png", ".": ".dcm"}
     assert {name: label_suffix(tmp_path / name) for name in expected} == expected
     assert [is_image(tmp_path / name) for name in expected] == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("kind", ["png8", "png16", "webp", "tif", "tif_planar"])
+def test_alpha_is_a_channel_only_when_asked(kind: str, channels: int, tmp_path: Path) -> None:
+    import imagecodecs
+
+    if kind == "webp" and channels == 2:
+        pytest.skip("WebP has no gray with alpha")
+    deep = kind in ("png16", "tif")
+    array = (
+        np.random.default_rng(0).integers(1, 60000 if deep else 256, (9, 13, channels)).astype("u2" if deep else "u1")
+    )
+    path = tmp_path / f"a.{kind.removesuffix('8').removesuffix('16').removesuffix('_planar')}"
+    if kind.startswith("png"):
+        path.write_bytes(imagecodecs.png_encode(array))
+    elif kind == "webp":
+        path.write_bytes(imagecodecs.webp_encode(array, lossless=True))
+    else:
+        planar = kind == "tif_planar"
+        tifffile.imwrite(
+            path,
+            np.moveaxis(array, -1, 0) if planar else array,
+            photometric="rgb" if channels == 4 else "minisblack",
+            planarconfig="separate" if planar else "contig",
+            extrasamples=["unassalpha"],
+        )
+    wanted = np.moveaxis(array, -1, 0)
+    np.testing.assert_array_equal(read(path).array, wanted[:-1])
+    np.testing.assert_array_equal(read(path, alpha=True).array, wanted)
+
+
+def test_what_has_no_alpha_is_read_as_ever(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (9, 13), np.uint8)
+    write_picture(tmp_path / "a.png", array)
+    np.save(tmp_path / "a.npy", array)
+    for name in ("a.png", "a.npy"):
+        np.testing.assert_array_equal(read(tmp_path / name, alpha=True).array, array[None])

@@ -198,7 +198,7 @@ def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
     problems: list[Problem] = []
     path, told = pair.image, pair.image_told
     try:
-        array = files.read(path, page=pair.page).array
+        array = files.read(path, page=pair.page, alpha=pair.alpha).array
         size, channels, dtype = tuple(int(n) for n in array.shape[1:]), int(array.shape[0]), array.dtype.name
         low, high, broken = _range(array)
         gray = channels == 1 or (channels == 3 and all(np.array_equal(array[0], other) for other in array[1:]))

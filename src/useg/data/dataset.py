@@ -40,7 +40,8 @@ class Pair:
     `group` names what images belong together (a patient, a film), None where nobody said. `split` is the part that
     the data set itself puts the image into, "" where it does not. With `outlines` the mask is drawn from them, and
     `mask` is the file that they came from. With `page` both files are TIFFs of which this page, from 0, is meant.
-    `markers` holds a spot on every object, where some of them are not painted.
+    `markers` holds a spot on every object, where some of them are not painted. With `alpha` it is a channel of the
+    image.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Pair:
     outlines: Outlines | None = None
     page: int | None = None
     markers: Path | None = None
+    alpha: bool = False
 
     @property
     def image_told(self) -> Path:
@@ -219,7 +221,7 @@ def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Exa
 
     Raises ImageError for an unreadable file, DataError for a mask that does not fit.
     """
-    image = files.read(pair.image, page=pair.page)
+    image = files.read(pair.image, page=pair.page, alpha=pair.alpha)
     mask = read_mask_of(pair)
     labels = to_classes(mask, legend, pair.mask_told)
     if image.array.shape[1:] != labels.shape:

@@ -72,8 +72,8 @@ class Recogniser:
     read: Callable[[Path], _Found]
 
 
-def find_layout(path: Path) -> Layout:
-    """Recognise a data set and list its pairs.
+def find_layout(path: Path, *, alpha: bool = False) -> Layout:
+    """Recognise a data set and list its pairs; with `alpha` it is a channel of the images.
 
     Raises MissingError when the path or a partner is not there, DataError when no recogniser fits.
     """
@@ -87,7 +87,8 @@ def find_layout(path: Path) -> Layout:
             f"here; put the images into images/ and their masks, under the same names, into masks/, or see "
             f"`useg check --help`"
         )
-    parts = {part: [p for p in found.pairs if (p.split or "train") == part] for part in SPLIT_NAMES}
+    pairs = [replace(pair, alpha=alpha) for pair in found.pairs]
+    parts = {part: [p for p in pairs if (p.split or "train") == part] for part in SPLIT_NAMES}
     if not parts["train"]:
         raise DataError(f"{path}: every image is set apart for validation or test; leave some to train on")
     entries, legend = found.entries, found.legend

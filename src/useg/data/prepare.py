@@ -44,6 +44,7 @@ def prepare(
     masks: Literal["auto", "classes", "instances"] = "auto",
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
     validation: float = 0.2,
+    alpha: bool = False,
 ) -> Prepared:
     """Check the data set in `folder`, read it, and hold a part of it out.
 
@@ -53,11 +54,12 @@ def prepare(
         masks: whether mask values are classes or ids of objects; "auto" looks at them.
         unlabelled: whether 0 is background or not annotated, see `check_pairs`.
         validation: share of the images to hold out where there is no `val/`.
+        alpha: whether alpha is a channel of the images.
 
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on.
     """
-    layout = find_layout(folder)
+    layout = find_layout(folder, alpha=alpha)
     check = check_layout(layout, ignore=ignore, kind=None if masks == "auto" else masks, unlabelled=unlabelled)
     check.raise_errors()
     legend = check.legend

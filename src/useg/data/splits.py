@@ -256,6 +256,7 @@ def _by_blocks(
         f"validation: the {ends_named} images of {'the' if len(members) == 1 else 'each'} series, "
         f"{_listing(chosen)} ({count}), because neighbouring images resemble each other; {_listing(gap)} "
         f"beside them {'is' if len(gap) == 1 else 'are'} left out"
+        + ("; the score says how well this series is learned, not another one" if len(members) == 1 else "")
     )
     return _divide(examples, validation, reason, left_out)
 

@@ -1,7 +1,7 @@
 """Read and write image files. Which reader opens a file is decided by its first bytes, then by its suffix."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ class _Format:
     read: _Read
     read_header: _ReadHeader
     write_labels: _WriteLabels
+    alpha: bool = False  # whether its `read` can keep alpha as a channel
 
 
 # A GeoTIFF is a TIFF too, so the narrower row comes first.
@@ -58,11 +59,20 @@ _FORMATS = (
         raster.read,
         raster.read_header,
         raster.write_labels,
+        alpha=True,
     ),
     _Format(
-        (".tif", ".tiff"), (".tif", ".tiff"), geotiff.opens, geotiff.read, geotiff.read_header, geotiff.write_labels
+        (".tif", ".tiff"),
+        (".tif", ".tiff"),
+        geotiff.opens,
+        geotiff.read,
+        geotiff.read_header,
+        geotiff.write_labels,
+        alpha=True,
     ),
-    _Format((".tif", ".tiff"), (".tif", ".tiff"), tiff.opens, tiff.read, tiff.read_header, tiff.write_labels),
+    _Format(
+        (".tif", ".tiff"), (".tif", ".tiff"), tiff.opens, tiff.read, tiff.read_header, tiff.write_labels, alpha=True
+    ),
     _Format((".npy",), (".npy",), npy.opens, npy.read, npy.read_header, npy.write_labels),
     _Format((".nii.gz", ".nii"), (".nii.gz", ".nii"), nifti.opens, nifti.read, nifti.read_header, nifti.write_labels),
     _Format((".dcm", ".dicom", ".ima"), (".dcm",), dicom.opens, dicom.read, dicom.read_header, dicom.write_labels),
@@ -125,13 +135,16 @@ def label_suffix(path: str | os.PathLike[str]) -> str:
     return next((suffix for suffix in writes if path.name.lower().endswith(suffix)), writes[0])
 
 
-def read(path: str | os.PathLike[str], *, page: int | None = None, max_bytes: int = MAX_BYTES) -> Image:
+def read(
+    path: str | os.PathLike[str], *, page: int | None = None, alpha: bool = False, max_bytes: int = MAX_BYTES
+) -> Image:
     """Read an image.
 
     Args:
         path: the file; its first bytes count, so a PNG that is called `.tif` is read as the PNG that it is. A
             folder of DICOM slices is one volume; an OME-Zarr image is a folder too.
         page: of a TIFF, see `page_sizes`: this one alone is read, as an image of its own.
+        alpha: keep alpha as a channel, for what is measured in four bands and saved as RGBA; else it is dropped.
         max_bytes: largest decoded size allowed; checked on the header, before decoding.
 
     Returns:
@@ -143,8 +156,10 @@ def read(path: str | os.PathLike[str], *, page: int | None = None, max_bytes: in
         ImageError: the file is no image that we read, is damaged, or is too large.
     """
     path = Path(path)
-    read_it = _format(path).read if page is None else partial(tiff.read, page=page)
-    return read_it(path, max_bytes=max_bytes)
+    found = _format(path)
+    read_it: Callable[..., Image] = found.read if page is None else partial(tiff.read, page=page)
+    kept = {"alpha": True} if alpha and found.alpha else {}
+    return read_it(path, max_bytes=max_bytes, **kept)
 
 
 def read_header(path: str | os.PathLike[str], *, page: int | None = None) -> Header:

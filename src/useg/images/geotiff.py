@@ -36,7 +36,7 @@ def opens(path: Path, head: bytes) -> bool:
         return False  # damaged; the reader of TIFF says how
 
 
-def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Image:
+def read(path: Path, *, indices: bool = False, alpha: bool = False, max_bytes: int = MAX_BYTES) -> Image:
     """Decode a file; see `useg.images.tiff.read`.
 
     Returns:
@@ -46,7 +46,7 @@ def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Im
         MissingExtraError: rasterio is not installed.
         ImageError: the file is damaged, too large, or has axes that no image has.
     """
-    image = tiff.read(path, indices=indices, max_bytes=max_bytes)
+    image = tiff.read(path, indices=indices, alpha=alpha, max_bytes=max_bytes)
     place, spacing, unit = _place(path)
     if len(image.size) == 3:
         spacing = None

@@ -3,7 +3,7 @@
 What is done to the pixels, and nothing else:
 
 - The EXIF orientation is applied, so that an image lies as people see it and as they drew its mask.
-- Alpha is dropped: it says how to show a pixel, not what was measured there.
+- Alpha is dropped, unless it is asked for: it says how to show a pixel, not what was measured there.
 - A palette becomes RGB, or gray where all its entries are gray; CMYK becomes RGB. Gray as RGB stays RGB.
 - Samples keep the number that the file stores. So a 1-bit image is 0 and 1, not 0 and 255, and a 4-bit one
   0..15: the image and the mask reading of one file agree, TIFF reads the same, and the brightness of an
@@ -55,12 +55,13 @@ def opens(path: Path, head: bytes) -> bool:
     return head.startswith(tuple(start for start, _ in _OPENERS))
 
 
-def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Image:
+def read(path: Path, *, indices: bool = False, alpha: bool = False, max_bytes: int = MAX_BYTES) -> Image:
     """Decode a file.
 
     Args:
         path: the file.
         indices: give the palette's indices instead of its colours, as a mask wants.
+        alpha: keep alpha as the last channel (not of a palette).
         max_bytes: largest decoded size allowed.
 
     Returns:
@@ -73,11 +74,12 @@ def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Im
         file, png = _open(path, stream)
         header = _header(file, png, indices=indices)
         check_claim(path, header, max_bytes=max_bytes, file_bytes=_bound(path, file))
+        channels = header.channels + (alpha and _has_alpha(file, png))
         if png and png.bits == 16 and png.colour != _PNG_GRAY:
             stream.seek(0)
-            array = _deep_png(stream.read(), header)
+            array = _deep_png(stream.read(), channels)
         else:
-            array = _pixels(file, png, indices=indices)
+            array = _pixels(file, png, channels, indices=indices)
         array = np.ascontiguousarray(oriented(array, _orientation(file)))
     return Image(array, header.axes, path=path)
 
@@ -153,7 +155,11 @@ def _header(file: ImageFile, png: _PngDepth | None, *, indices: bool) -> Header:
     return Header(channels, size, np.dtype(dtype), "CYX")
 
 
-def _pixels(file: ImageFile, png: _PngDepth | None, *, indices: bool) -> np.ndarray:
+def _has_alpha(file: ImageFile, png: _PngDepth | None) -> bool:
+    return file.mode in ("LA", "RGBA") or bool(png and png.colour == _PNG_GRAY_ALPHA)
+
+
+def _pixels(file: ImageFile, png: _PngDepth | None, channels: int, *, indices: bool) -> np.ndarray:
     if file.mode in ("P", "PA"):
         palette = _palette(file)
         index = np.asarray(file)
@@ -173,15 +179,15 @@ def _pixels(file: ImageFile, png: _PngDepth | None, *, indices: bool) -> np.ndar
         if png and png.colour == _PNG_GRAY and png.bits in (2, 4):
             array = array // (255 // (2**png.bits - 1))
         return array[None]
-    return np.moveaxis(array, -1, 0)[: 1 if file.mode in _ONE_CHANNEL else 3]
+    return np.moveaxis(array, -1, 0)[:channels]
 
 
-def _deep_png(data: bytes, header: Header) -> np.ndarray:
+def _deep_png(data: bytes, channels: int) -> np.ndarray:
     from imagecodecs import png_decode
 
     array: np.ndarray = png_decode(data)
     array = array[..., None] if array.ndim == 2 else array
-    return np.moveaxis(array, -1, 0)[: header.channels]
+    return np.moveaxis(array, -1, 0)[:channels]
 
 
 def _palette(file: ImageFile) -> np.ndarray:

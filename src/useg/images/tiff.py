@@ -6,7 +6,8 @@ its place; a file with both depth and time is refused. Axes of length one vanish
 
 Samples keep the number that the file stores, non-finite ones too, with three exceptions: a palette becomes
 RGB (or gray), CMYK becomes RGB, and a 1-bit "white is zero" page (fax, G4) is turned so that white is 1, as
-every viewer shows it. Samples marked as alpha are dropped. The orientation tag is applied, as for JPEG.
+every viewer shows it. Samples marked as alpha are dropped, unless they are asked for. The orientation tag is applied,
+as for JPEG.
 """
 
 import math
@@ -40,12 +41,15 @@ def opens(path: Path, head: bytes) -> bool:
     return head.startswith(_STARTS)
 
 
-def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES, page: int | None = None) -> Image:
+def read(
+    path: Path, *, indices: bool = False, alpha: bool = False, max_bytes: int = MAX_BYTES, page: int | None = None
+) -> Image:
     """Decode a file, or one of its pages.
 
     Args:
         path: the file.
         indices: give the palette's indices instead of its colours, as a mask wants.
+        alpha: keep the samples marked as alpha as channels.
         max_bytes: largest decoded size allowed.
         page: from 0, an image of its own; no other page is looked at.
 
@@ -67,7 +71,7 @@ def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES, page:
             array = array if indices else _coloured(array, first)
         elif first.photometric == _CMYK and len(array) >= 4:
             array = _from_cmyk(array)
-        else:
+        elif not alpha:
             array = array[_kept(first, layout.shape[0])]
         native = array.dtype.newbyteorder("=")
         array = np.ascontiguousarray(oriented(array, _orientation(first)), dtype=native)

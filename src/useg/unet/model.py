@@ -66,6 +66,7 @@ class ModelCard(BaseModel):
         classes: one entry a class.
         masks: "classes" or "instances" (ids of objects; class 1 is what parted objects are made of).
         ignore: mask value that meant "not annotated", if any.
+        alpha: whether alpha is a channel of the images.
         score_shift: added to the scores of each class: takes the bias of the sampling out of the probabilities.
         flips: symmetries of the images that test-time augmentation may use, as names out of "x", "y", "transpose".
         objects: how objects are told apart, found on the validation images, where the masks held ids of objects.
@@ -83,6 +84,7 @@ class ModelCard(BaseModel):
     classes: list[ClassInfo]
     masks: Literal["classes", "instances"] = "classes"
     ignore: int | None = None
+    alpha: bool = False
     score_shift: list[float]
     flips: list[Literal["x", "y", "transpose"]] = []
     objects: SeparateSettings | None = None
