@@ -18,6 +18,8 @@ from useg.unet.model import ModelCard
 
 TUNED_ON = 8
 """Images of each part, evenly spread, on which the numbers that part objects are found."""
+TUNED_EDGE = 1024
+"""Of larger images the middle, so many pixels along an axis: each of some thirty settings is tried on all of it."""
 
 Item = TypeVar("Item")
 Parted = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -48,12 +50,12 @@ def validate(
         for chance, example in zip(chances, held_out, strict=True)
         if example.objects is not None
     ]
+    apart = [_middle(case) for case in _spread(cases)]
     seen = [
-        (predictor.predict(example.image).probabilities[1], example.objects, example.labels == IGNORE)
+        _middle((predictor.predict(example.image).probabilities[1], example.objects, example.labels == IGNORE))
         for example in _spread(train)
         if example.objects is not None
     ]
-    apart = _spread(cases)
 
     def judge(images: Sequence[Parted]) -> float:
         parts = images[: len(apart)], images[len(apart) :]
@@ -73,6 +75,12 @@ def panoptic_quality(images: Sequence[Parted]) -> float:
 def _spread(items: Sequence[Item]) -> list[Item]:
     """Up to TUNED_ON of them, evenly spread."""
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, TUNED_ON).round().astype(int))] if items else []
+
+
+def _middle(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probability, ids and mask of an image, no larger than TUNED_EDGE along each axis."""
+    cut = tuple(slice(max(0, (n - TUNED_EDGE) // 2), (n + TUNED_EDGE) // 2) for n in case[1].shape)
+    return case[0][cut], case[1][cut], case[2][cut]
 
 
 def _scores(images: Sequence[Parted]) -> ObjectScores:
