@@ -56,3 +56,18 @@ def test_learns_more_than_a_constant(
     assert sorted(p.stem for p in out.glob("*.png")) == stems
     scored = json.loads(useg("score", out, test / "masks", "--json", *region))
     assert scored["dice"] == scores["dice"] and scored["confusion"] == scores["confusion"]
+
+
+def test_objects_of_a_film_come_apart(real_data: Path, tmp_path: Path) -> None:
+    """Touching cells, one frame painted in part: from the third data set of the paper to label images and scores."""
+    data, run, out = real_data / "ctc-dic-c2dh-hela", tmp_path / "run", tmp_path / "out"
+    useg("train", data / "train", "-o", run, "--steps", "60", *[w for s in SMALL for w in ("--set", s)])
+    scores = json.loads(useg("evaluate", run, data / "test", "--json"))
+    assert scores["mean_dice"] > 0.6
+    assert scores["objects"]["truth_objects"] == 97
+    useg("predict", run, data / "test", "-o", out, "--instances", "--table")
+    for path in out.glob("*.tif"):
+        ids = np.unique(read_mask(path))
+        assert len(ids) == len((out / f"{path.stem}.csv").read_text().splitlines())  # a heading, and no row for 0
+    scored = json.loads(useg("score", out, data / "test" / "masks", "--json"))
+    assert scored["objects"] == scores["objects"]
