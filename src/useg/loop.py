@@ -19,7 +19,7 @@ import useg
 from useg import machine
 from useg.atomic import write_text
 from useg.checkpoint import RunState, load_checkpoint, read_log, save_checkpoint
-from useg.data.borders import kept_fields
+from useg.data.border_fields import kept_fields
 from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split

@@ -19,7 +19,7 @@ def film(folder: Path, painted: list[int], name: str = "01_t{:03}", places: bool
         scene = rng.integers(0, 60, (96, 96)) if places else scene
         ids = np.zeros((96, 96), np.uint16)
         for k in range(9):
-            y, x = 8 + 30 * (k // 3), 8 + 30 * (k % 3)
+            y, x = 30 * (k // 3), 30 * (k % 3)
             ids[y : y + 20, x : x + 20] = k + 1
         image = 60 + scene + rng.integers(0, 60, ids.shape)
         write_picture(folder / "images" / f"{name.format(frame)}.png", image.astype(np.uint8))
@@ -74,10 +74,42 @@ def test_what_is_unpainted_there_is_not_learned(tmp_path: Path) -> None:
     assert all(IGNORE not in e.labels for e in [*said.parts.train, *said.parts.validation])
 
 
+def discs(folder: Path, inside: bool) -> Path:
+    """Images of discs 20 pixels wide; `inside`: none is drawn where the edge would cut it."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.ogrid[:200, :200]
+    for index in range(6):
+        ids = np.zeros((200, 200), np.uint16)
+        for y, x in rng.uniform(-10, 210, (40, 2)):
+            disc = (rows - y) ** 2 + (columns - x) ** 2 <= 100
+            if not ids[disc].any() and not (inside and not 10 < min(y, x) <= max(y, x) < 189):
+                ids[disc] = ids.max() + 1
+        image = 60 + rng.integers(0, 60, ids.shape) + 40 * (ids > 0)
+        write_picture(folder / "images" / f"{'abcdef'[index] * 3}.png", image.astype(np.uint8))
+        write_labels(folder / "masks" / f"{'abcdef'[index] * 3}.png", ids)
+    return folder
+
+
+def test_objects_that_edges_cut_and_nobody_painted(tmp_path: Path) -> None:
+    everywhere = check_layout(find_layout(discs(tmp_path / "all", inside=False)))
+    assert (everywhere.margin, everywhere.problems) == (0, [])
+    folder = discs(tmp_path / "inside", inside=True)
+    check = check_layout(find_layout(folder))
+    (problem,) = check.problems
+    assert "counts as not annotated" in problem.message
+    assert 19 <= check.margin <= 21
+    prepared = prepare(folder)
+    for example in [*prepared.parts.train, *prepared.parts.validation]:
+        assert (example.labels[: check.margin] != 0).all()
+        assert (example.labels[:, -check.margin :] != 0).all()
+        assert IGNORE not in example.labels[check.margin : -check.margin, check.margin : -check.margin]
+    assert check_layout(find_layout(folder), unlabelled="background").margin == 0
+
+
 def test_markers_say_it_themselves(tmp_path: Path) -> None:
     folder = film(tmp_path, [9, 9, 8, 9, 3])
     spots = np.zeros((96, 96), np.uint8)
-    spots[18 + 30 * np.arange(3)[:, None], 18 + 30 * np.arange(3)] = np.arange(1, 10).reshape(3, 3)
+    spots[10 + 30 * np.arange(3)[:, None], 10 + 30 * np.arange(3)] = np.arange(1, 10).reshape(3, 3)
     for frame in range(5):
         write_labels(folder / "markers" / f"01_t{frame:03}.png", spots)
     layout = find_layout(folder)
@@ -87,5 +119,5 @@ def test_markers_say_it_themselves(tmp_path: Path) -> None:
     examples = {e.name: e.labels for e in [*prepared.parts.train, *prepared.parts.validation]}
     assert IGNORE not in examples["01_t000"]
     last = examples["01_t004"]
-    assert (last[68:88, 68:88] == IGNORE).all()  # an object that is marked and not painted
-    assert (last[8:28, 8:88] != IGNORE).mean() > 0.9  # between those that are
+    assert (last[60:80, 60:80] == IGNORE).all()  # an object that is marked and not painted
+    assert (last[0:20, 0:80] != IGNORE).mean() > 0.9  # between those that are

@@ -40,6 +40,7 @@ class Check:
         channels: of the images in training; gray saved as RGB is gray among gray images.
         alike: names of images that nearly equal one another.
         partial: names of images whose objects are painted in part: what is unpainted there is not annotated.
+        margin: pixels along the edges of all images in which what is unpainted is not annotated either.
     """
 
     problems: list[Problem]
@@ -50,6 +51,7 @@ class Check:
     channels: int | None
     alike: list[tuple[str, str]]
     partial: set[str]
+    margin: int
 
     @property
     def errors(self) -> list[Problem]:
@@ -117,13 +119,14 @@ def check_pairs(
     channels: int | None = None
     alike: list[tuple[str, str]] = []
     partial: set[str] = set()
+    margin = 0
     if looks:
         judged = judge_values([look.seen for look in looks], ignore, kind, entries)
         if isinstance(judged, Legend):
             legend = judged
             problems += _check_classes(looks, legend)
             if legend.kind == "instances" and unlabelled == "auto":
-                more, partial = check_objects(looks)
+                more, partial, margin = check_objects(looks)
                 problems += more
         else:
             problems += [error(fault.path, fault.message, fault.remedy) for fault in judged]
@@ -132,7 +135,7 @@ def check_pairs(
         problems += found + more
     problems.sort(key=lambda problem: problem.severity)  # "error" before "warning", else as found
     used = [pair for pair in pairs if pair in flat]
-    return Check(problems, legend, summarise(looks, legend), folder, used, channels, alike, partial)
+    return Check(problems, legend, summarise(looks, legend), folder, used, channels, alike, partial, margin)
 
 
 def _unreadable(path: Path, told: Path, failure: ImageError | MissingError) -> Problem:
@@ -226,7 +229,8 @@ def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
     look = Look(pair, size, channels, gray, dtype, low, high, digest, small, seen)
     if ids:
         touching, objects = touching_share(mask)
-        look = replace(look, objects=objects, touching=touching, alike=count_alike(array, mask))
+        cut = int(np.count_nonzero(np.unique(np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]))))
+        look = replace(look, objects=objects, touching=touching, cut=cut, alike=count_alike(array, mask))
     return look, problems
 
 

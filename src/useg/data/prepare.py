@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -68,10 +68,10 @@ def prepare(
     pairs, held_out = ([pair for pair in part if pair in used] for part in (layout.train, layout.val))
     if not pairs:
         raise DataError(f"{folder}: no image is left to train on; `useg check {folder}` says why")
-    examples = _unknown_where_unpainted(load_examples(pairs, legend, channels=check.channels), check.partial)
+    examples = _unknown_where_unpainted(load_examples(pairs, legend, channels=check.channels), check)
     if held_out:
         apart = load_examples(held_out, legend, channels=check.channels)
-        apart = _unknown_where_unpainted(apart, check.partial)
+        apart = _unknown_where_unpainted(apart, check)
         where = (
             "the data set" if layout.val[0].image.parent == pairs[0].image.parent else layout.val[0].image.parents[1]
         )
@@ -81,12 +81,23 @@ def prepare(
     return Prepared(legend, parts, check, layout, [*check.problems, *_leaks(parts, check)])
 
 
-def _unknown_where_unpainted(examples: list[Example], partial: Collection[str]) -> list[Example]:
-    """Images whose objects are painted in part: what is unpainted is not annotated."""
-    return [
-        replace(e, labels=np.where(e.labels == 0, np.uint8(IGNORE), e.labels)) if e.name in partial else e
-        for e in examples
-    ]
+def _unknown_where_unpainted(examples: list[Example], check: Check) -> list[Example]:
+    """Where objects are left out, in some images or along the edges of all, what is unpainted is not annotated."""
+    if not check.partial and not check.margin:
+        return examples
+    found = []
+    for example in examples:
+        unknown = np.zeros(example.labels.shape, bool)
+        if example.name in check.partial:
+            unknown[:] = True
+        elif check.margin:
+            unknown[:] = True
+            inner = [slice(check.margin, max(check.margin, n - check.margin)) for n in example.labels.shape]
+            unknown[tuple(inner)] = False
+        found.append(
+            replace(example, labels=np.where(unknown & (example.labels == 0), np.uint8(IGNORE), example.labels))
+        )
+    return found
 
 
 def check_layout(

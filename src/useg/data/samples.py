@@ -20,7 +20,7 @@ from useg.data.augment import (
     vary_gray_values,
     warp_field,
 )
-from useg.data.borders import KeptFields
+from useg.data.border_fields import KeptFields
 from useg.data.dataset import Example
 from useg.labels import IGNORE
 from useg.unet.borders import part_objects, weigh

@@ -21,6 +21,7 @@ class Look:
         digest: of the image's pixels. thumbnail: a small picture of it, see `similar.thumbnail`.
         seen: the values of the mask.
         objects, touching: painted objects, and those of them that touch another one.
+        cut: painted objects that the edge of the image cuts.
         alike: places that look like them and are not painted.
     """
 
@@ -36,6 +37,7 @@ class Look:
     seen: Seen
     objects: int = 0
     touching: int = 0
+    cut: int = 0
     alike: int = 0
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from useg.data import borders
-from useg.data.borders import kept_fields
+import useg.data.border_fields as room
+from useg.data.border_fields import kept_fields
 from useg.data.dataset import Example
 from useg.unet.borders import PLUGIN, BorderSettings, border_fields
 
@@ -35,7 +35,7 @@ def test_fields_are_those_of_each_image_and_are_kept(
         assert example.objects is not None
         np.testing.assert_allclose(field, border_fields(example.objects, settings), rtol=1e-3, atol=1e-4)
     calls: list[object] = []
-    monkeypatch.setattr(borders, "border_fields", lambda *a: calls.append(a) or border_fields(*a))
+    monkeypatch.setattr(room, "border_fields", lambda *a: calls.append(a) or border_fields(*a))
     again = kept_fields(train, settings, folder)
     assert again is not None
     assert all(np.array_equal(a, b) for a, b in zip(fields, again, strict=True))
