@@ -15,6 +15,10 @@ A message names the file, says what is wrong with the value that was seen, and w
 leaves the library is a bug.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UsegError(Exception):
     """Root of the errors that useg raises on purpose."""
@@ -54,3 +58,17 @@ class MissingExtraError(UsegError, ImportError):
 
 class TrainingError(UsegError, RuntimeError):
     """Training cannot go on."""
+
+
+@contextmanager
+def extra(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Import optional libraries inside this block; a missing one is told with the extra that brings it.
+
+    Raises:
+        MissingExtraError: a library is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise MissingExtraError(f"{path}: needs {missing}, which is not here; pip install 'useg[{name}]'") from error

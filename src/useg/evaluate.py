@@ -30,7 +30,7 @@ from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
 from useg.metrics.warping import warping_error
 from useg.objects.separate import separate
 from useg.pictures.overlay import ERROR_LEGEND, error_map, overlay, to_gray_rgb
-from useg.pictures.palette import class_colours
+from useg.pictures.palette import object_colours
 from useg.pictures.sheet import contact_sheet
 from useg.predict import Prediction, Predictor
 from useg.settings import load_settings
@@ -292,8 +292,7 @@ def picture_of(example: Example, prediction: Prediction, card: ModelCard) -> UIn
     below, colours = to_gray_rgb(example.image), [c.colour for c in card.classes]
     truth, predicted = example.labels, prediction.labels
     if example.objects is not None and card.objects is not None:
-        # More colours than labels have values, so that the object 255 is not taken for what nobody annotated.
-        colours = class_colours(IGNORE + 2)
+        colours = object_colours()
         truth, predicted = example.objects, separate(prediction.probabilities[1], card.objects)
     row = [
         (example.name, below),

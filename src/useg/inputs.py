@@ -80,7 +80,7 @@ def unlike_training(
                 f"its gray values{where} go from {low:g} to {high:g}, those of the training images "
                 f"from {seen.low[channel]:g} to {seen.high[channel]:g}"
             )
-    sharp = detail(image)
+    sharp = detail(image) if seen.detail is not None else None
     if seen.detail is not None and sharp is not None and sharp < BLURRED * seen.detail:
         found.append(f"it is more blurred than the training images (detail {sharp:.2f}, not {seen.detail:.2f})")
     if _differs(seen, spacing, unit):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from useg.data.dataset import Example
+from useg.data.dataset import Example, evenly
 from useg.evaluate import evaluate
 from useg.labels import IGNORE
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
@@ -42,7 +42,9 @@ def validate(
         if instances:  # half precision: all of them are held at once
             chances.append(prediction.probabilities[1].astype(np.float16))
 
-    overlap = evaluate(predictor, held_out, watch=keep).overlap
+    # Objects are scored below, by what is found now; with what was found before, they would be looked for in vain.
+    plain = Predictor(predictor.card.model_copy(update={"objects": None}), predictor.runner, predictor.settings)
+    overlap = evaluate(plain, held_out, watch=keep).overlap
     if not instances:
         return overlap, None, predictor.card
     cases = [
@@ -74,7 +76,7 @@ def panoptic_quality(images: Sequence[Parted]) -> float:
 
 def _spread(items: Sequence[Item]) -> list[Item]:
     """Up to TUNED_ON of them, evenly spread."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, TUNED_ON).round().astype(int))] if items else []
+    return [items[i] for i in evenly(len(items), TUNED_ON)]
 
 
 def _middle(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

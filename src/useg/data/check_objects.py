@@ -14,8 +14,6 @@ from useg.data.summary import Look
 
 MANY_FEWER = 2
 """A frame with so many times fewer objects, and less area of them, than the frames beside it is painted in part."""
-
-
 ENOUGH_OBJECTS, FEWER_AT_EDGES = 20, 5
 """With so many objects, and so many times fewer of them cut by edges than by chance, those are not painted."""
 A_FILM = 0.12

@@ -86,6 +86,11 @@ class Example:
     unit: str | None = None
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """Positions of at most `most` of `count` things, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist() if count else []
+
+
 def stem_of(path: Path) -> str:
     """Name without suffix (.nii.gz and .ome.tif count as one), in Unicode NFC: macOS splits umlauts."""
     name = unicodedata.normalize("NFC", path.name)

@@ -38,6 +38,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from useg.data.dataset import evenly
 from useg.errors import DataError
 from useg.labels import IGNORE
 
@@ -116,7 +117,7 @@ def find_symmetries(images: Sequence[NDArray[Any]], labels: Sequence[NDArray[Any
         DataError: no images, an image that is not `C Y X` or is empty, labels that do not fit the images.
     """
     _check(images, labels)
-    chosen = np.unique(np.linspace(0, len(images) - 1, MOST_IMAGES).round().astype(int))
+    chosen = evenly(len(images), MOST_IMAGES)
     classes = _classes([labels[i] for i in chosen]) if labels is not None else []
     grays, masks = [], []
     for i in chosen:

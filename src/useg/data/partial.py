@@ -1,11 +1,21 @@
-"""Objects that are marked but not painted: where they may lie, nothing is known.
+"""Objects that are not painted: where they may lie, nothing is known.
 
 The Cell Tracking Challenge paints some cells of a frame and marks all of them by a spot each (`TRA`). A spot outside
 everything that is painted says that an object lies there, and not how far it reaches.
 """
 
 import numpy as np
-from jaxtyping import Bool, Int32, Integer
+from jaxtyping import Bool, Int32, Integer, UInt8
+
+from useg.labels import IGNORE
+
+
+def leave_out(labels: UInt8[np.ndarray, "*size"], *, whole: bool, margin: int) -> UInt8[np.ndarray, "*size"]:
+    """The labels, background taken for not annotated: in the `whole` image, or within `margin` pixels of its edges."""
+    unknown = labels == 0
+    if not whole:
+        unknown[tuple(slice(margin, max(margin, n - margin)) for n in labels.shape)] = False
+    return np.where(unknown, np.uint8(IGNORE), labels)
 
 
 def unpainted(objects: Int32[np.ndarray, "*size"], markers: Integer[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:

@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from useg.data.check import Check, check_pairs
 from useg.data.dataset import Example, load_examples
 from useg.data.layouts import Layout, find_layout
 from useg.data.legend import Legend
+from useg.data.partial import leave_out
 from useg.data.problem import Problem
 from useg.data.splits import Split, split
 from useg.data.stacks import warn_of_one_stack
 from useg.errors import DataError
-from useg.labels import IGNORE
 
 
 @dataclass(frozen=True)
@@ -85,19 +83,9 @@ def _unknown_where_unpainted(examples: list[Example], check: Check) -> list[Exam
     """Where objects are left out, in some images or along the edges of all, what is unpainted is not annotated."""
     if not check.partial and not check.margin:
         return examples
-    found = []
-    for example in examples:
-        unknown = np.zeros(example.labels.shape, bool)
-        if example.name in check.partial:
-            unknown[:] = True
-        elif check.margin:
-            unknown[:] = True
-            inner = [slice(check.margin, max(check.margin, n - check.margin)) for n in example.labels.shape]
-            unknown[tuple(inner)] = False
-        found.append(
-            replace(example, labels=np.where(unknown & (example.labels == 0), np.uint8(IGNORE), example.labels))
-        )
-    return found
+    return [
+        replace(e, labels=leave_out(e.labels, whole=e.name in check.partial, margin=check.margin)) for e in examples
+    ]
 
 
 def check_layout(

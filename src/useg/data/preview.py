@@ -4,22 +4,19 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from useg.data.check import Check
-from useg.data.dataset import load_example
+from useg.data.dataset import evenly, load_example
+from useg.data.partial import leave_out
 from useg.errors import DataError, ImageError, MissingError
 from useg.labels import IGNORE
 from useg.pictures.overlay import overlay, to_gray_rgb
-from useg.pictures.palette import IGNORED, class_colours
+from useg.pictures.palette import IGNORED, object_colours
 from useg.pictures.sheet import Captioned, contact_sheet
 from useg.unet.borders import BorderSettings, border_weights, part_objects
 
 MOST_IMAGES = 12
 A_ROW = 2
 TILE = 320
-
-
 BORDERS = BorderSettings()
-OBJECT_COLOURS = class_colours(IGNORE + 2)
-"""More than labels have values, so that the object 255 is not taken for pixels that nobody annotated."""
 
 
 def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
@@ -29,11 +26,10 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
     """
     if check.legend is None or not check.used:
         return None
-    chosen = np.unique(np.linspace(0, len(check.used) - 1, MOST_IMAGES).round().astype(int))
     pictures: list[list[Captioned]] = []
     # Masks that all are empty have one class; an overlay has a second colour nevertheless.
     colours = [*check.legend.palette, IGNORED] if check.legend.classes == 1 else check.legend.palette
-    for pair in (check.used[i] for i in chosen):
+    for pair in (check.used[i] for i in evenly(len(check.used), MOST_IMAGES)):
         try:
             example = load_example(pair, check.legend, check.channels)
         except (DataError, ImageError, MissingError):
@@ -44,10 +40,10 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
         if example.objects is None:
             pictures.append([(pair.name, below), (f"mask of {pair.name}", overlay(below, labels, colours))])
             continue
-        if pair.name in check.partial:
-            labels = np.where(labels == 0, np.uint8(IGNORE), labels)
+        seen = leave_out(example.labels, whole=pair.name in check.partial, margin=check.margin)[::step, ::step]
         objects = example.objects[::step, ::step]
-        painted = overlay(overlay(below, np.where(labels == IGNORE, labels, 0), colours), objects, OBJECT_COLOURS)
+        unknown = overlay(below, np.where(seen == IGNORE, seen, 0), colours)
+        painted = overlay(unknown, objects, object_colours())
         pictures.append(
             [
                 (pair.name, below),

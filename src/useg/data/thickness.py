@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from useg.data.dataset import Example
+from useg.data.dataset import Example, evenly
 
 MOST_IMAGES = 8
 MOST_PIXELS = 512
@@ -21,8 +21,7 @@ def class_thickness(examples: Sequence[Example], classes: int) -> Float[np.ndarr
     Hildebrand and Rüegsegger 1997, read on the medial axis). At most 8 images, evenly spread, are looked at; a class
     that none of them holds has NaN.
     """
-    chosen = np.unique(np.linspace(0, len(examples) - 1, MOST_IMAGES).round().astype(int))
-    labels = [_middle(examples[i].labels) for i in chosen]
+    labels = [_middle(examples[i].labels) for i in evenly(len(examples), MOST_IMAGES)]
     widths = [np.concatenate([_widths(image == k) for image in labels]) for k in range(classes)]
     return np.array([np.median(w) if w.size else np.nan for w in widths])
 

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Integer
 
-from useg.errors import ImageError
+from useg.errors import ImageError, extra
 from useg.images.dicom_place import depth, frames_of, pixel_size, place, shared_group, step
 from useg.images.dicom_seg import header_of, is_segmentation, labels_of, write_segmentation
 from useg.images.image import MAX_BYTES, MAX_PIXELS_PER_BYTE, About, Header, Image, check_claim
-from useg.images.polite import decoding, extra
+from useg.images.polite import decoding
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _UNEVEN = 0.1  # part of the slice distance by which one may differ

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Integer
 
 import useg
-from useg.errors import ImageError
+from useg.errors import ImageError, extra
 from useg.images.dicom_place import depth, frames_of, pixel_size, place, shared_group, step
 from useg.images.image import About, Header, label_colours
-from useg.images.polite import encoding, extra
+from useg.images.polite import encoding
 
 _SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # segments, and label maps
 _MOST_SEGMENTS = 255

@@ -15,10 +15,10 @@ import numpy as np
 import tifffile
 from jaxtyping import Float, Integer
 
-from useg.errors import ImageError
+from useg.errors import ImageError, extra
 from useg.images import tiff
 from useg.images.image import MAX_BYTES, About, Header, Image, OnMap, label_colours
-from useg.images.polite import decoding, encoding, extra
+from useg.images.polite import decoding, encoding
 
 # GeoTIFF 1.1, 7.1: the directory of keys, the pixel scale, the tie points, the transformation.
 _GEO_TAGS = (34735, 33550, 33922, 34264)

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Integer
 from numpy.lib.recfunctions import structured_to_unstructured
 
-from useg.errors import ImageError
+from useg.errors import ImageError, extra
 from useg.images.image import MAX_BYTES, About, Header, Image, InBody, check_claim
-from useg.images.polite import decoding, encoding, extra
+from useg.images.polite import decoding, encoding
 
 _GZIP = b"\x1f\x8b"
 _GZIP_RATIO = 1032  # the most that deflate can shrink

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Integer
 
-from useg.errors import ImageError
+from useg.errors import ImageError, extra
 from useg.images.image import MAX_BYTES, About, Header, Image, InStore, Layout, check_claim, label_colours, layout_of
-from useg.images.polite import decoding, encoding, extra
+from useg.images.polite import decoding, encoding
 
 _MOST_JSON = 2**24
 _SAFE = {

@@ -1,7 +1,6 @@
 """Keep the libraries that read and write files polite: one error of ours, no warnings, no words on the terminal."""
 
 import logging
-import os
 import sys
 import threading
 import warnings
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from useg.atomic import replacing, replacing_folder
-from useg.errors import ImageError, MissingExtraError, UsegError
+from useg.errors import ImageError, UsegError
 
 # What a library logs would be printed to standard error where no handler takes it.
 for _name in ("tifffile", "rasterio", "pydicom", "highdicom", "nibabel"):
@@ -48,20 +47,6 @@ def encoding(path: Path, *, folder: bool = False) -> Iterator[Path]:
         # highdicom and GDAL refuse in words of their own what their formats cannot hold.
         except Exception as error:
             raise ImageError(f"{path}: cannot be written ({_said(error)}); choose another --format") from error
-
-
-@contextmanager
-def extra(path: str | os.PathLike[str], name: str) -> Iterator[None]:
-    """Import optional libraries inside this block; a missing one is told with the extra that brings it.
-
-    Raises:
-        MissingExtraError: a library is not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        missing = error.name or str(error)
-        raise MissingExtraError(f"{path}: needs {missing}, which is not here; pip install 'useg[{name}]'") from error
 
 
 def _said(error: Exception) -> str:

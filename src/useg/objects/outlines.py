@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from useg.atomic import replacing, write_text
-from useg.errors import MissingExtraError, SettingsError, SizeError
+from useg.errors import SettingsError, SizeError, extra
 
 COLOUR = (230, 159, 0)
 """Orange, which shows on dark pictures and on stained tissue."""
@@ -113,10 +113,8 @@ def write_rois(path: Path, labels: Integer[np.ndarray, "y x"]) -> None:
         MissingExtraError: roifile is not installed.
         SizeError: the labels are not `Y X`. OutputError: the file cannot be written.
     """
-    try:
+    with extra(path, "imagej"):
         from roifile import ROI_TYPE, ImagejRoi
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: needs roifile, which is not here; pip install 'useg[imagej]'") from error
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for label, polygons in outline(labels):
             rings = [ring for exterior, holes in polygons for ring in (exterior, *holes)]

@@ -48,6 +48,12 @@ def class_colours(n: int) -> list[tuple[int, int, int]]:
     return [_colour(label) for label in range(n)]
 
 
+def object_colours() -> list[tuple[int, int, int]]:
+    """Colours of numbered objects, gone round again: more than labels have values, so that the object 255 is not taken
+    for pixels that nobody annotated."""
+    return class_colours(257)
+
+
 def _colour(label: int) -> tuple[int, int, int]:
     if label == 0:
         return BACKGROUND
