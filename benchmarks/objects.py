@@ -33,16 +33,19 @@ def main() -> None:
     card, runner = model(args.width, args.precision)
     image = np.zeros((1, args.size, args.size), np.uint8)
     limit = args.max_memory - _resident_bytes(card, image, 1)
-    tiles = plan_tiles(card.network.geometry, image.shape[1:], largest_tile(card, image.shape[1:], limit))
+    tiles = plan_tiles(
+        card.network.geometry, image.shape[1:], largest_tile(card, image.shape[1:], limit, args.precision)
+    )
     tile = np.zeros((1, *max((t.shape for t in tiles), key=np.prod)), np.float32)
     share = sum(int(np.prod(t.shape)) for t in tiles) / tile.size
 
     found = separate(probability, settings).max()
-    runner(tile)
+    whole = [slice(0, n) for n in tile.shape[1:]]
+    runner(tile, whole)
     separating, passing = [], []
     for _ in range(args.rounds):
         separating.append(seconds(lambda: separate(probability, settings)))
-        passing.append(seconds(lambda: runner(tile)) * share)
+        passing.append(seconds(lambda: runner(tile, whole)) * share)
     ours, network = median(separating), median(passing)
     print(f"{machine.cpu_name()}, cores: {machine.cores()}, torch {torch.__version__}, precision: {args.precision}")
     print(

@@ -8,7 +8,8 @@ above it) with random weights:
 step      the bare optimisation step as useg takes it (channels-last, --precision), against float32, channels first
 loop      one step of `useg train` as planned for cells on 512x512, everything included, against the bare optimisation
           step on a batch at hand
-predict   `Predictor.predict` of a square image against the bare network on as many tiles as that takes
+predict   pixels a second of `Predictor.predict` of a square image, against those of the bare network on one of its
+          tiles: what the halo, reading, softmax and stitching cost together
 memory    the most that this prediction took, against its --max-memory; measured in a process of its own
 monai     the same prediction against MONAI's sliding_window_inference (roi 512, batch 4, overlap 0.25, constant) of
           the same network as torch makes it (float32, channels first), and the largest difference of each from the
@@ -81,7 +82,7 @@ def main() -> None:
             p = row["predict"]
             print(
                 f"width {width}: {args.size}x{args.size} in {p['seconds']:.1f} s, {p['tiles']} tiles of {p['tile']}: "
-                f"{p['ratio']:.3f} of the bare network on them; {p['read']:.3f} pixels read for one of the image"
+                f"{p['ratio']:.3f} of the pace of the bare network, halo included; {p['read']:.3f} pixels read for one"
             )
         if "memory" in args.parts:
             row["memory"] = measure_memory(width, args.size, args.max_memory, args.precision)
@@ -188,34 +189,38 @@ def measure_loop(width: int, rounds: int, precision: str) -> dict[str, Any]:
 def measure_prediction(width: int, size: int, max_memory: int, precision: str, repeats: int) -> dict[str, Any]:
     """A prediction between two runs of the bare network on one of its tiles."""
     card, runner = model(width, precision)
-    predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory))
+    predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory, precision=precision))
     image = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
     limit = max_memory - _resident_bytes(card, image, 1)
-    tiles = plan_tiles(card.network.geometry, (size, size), largest_tile(card, (size, size), limit))
+    tiles = plan_tiles(card.network.geometry, (size, size), largest_tile(card, (size, size), limit, precision))
     # The tile in the middle is one of the largest.
     tile = np.zeros((1, *max((t.shape for t in tiles), key=np.prod)), np.float32)
-    pixels = sum(int(np.prod(t.shape)) for t in tiles)
 
     def seconds(call: Any, argument: np.ndarray) -> float:
         begun = time.perf_counter()
         call(argument)
         return time.perf_counter() - begun
 
-    runner(tile)
-    ratios, wholes, before = [], [], seconds(runner, tile)
+    bare = bare_network(runner)
+    bare(tile)
+    ratios, wholes, before = [], [], seconds(bare, tile)
     for _ in range(repeats):
         wholes.append(seconds(predictor.predict, image))
-        after = seconds(runner, tile)
-        bare = (before + after) / 2 * pixels / tile.size
-        ratios.append(wholes[-1] / bare)
+        after = seconds(bare, tile)
+        ratios.append((before + after) / 2 / tile.size * image.size / wholes[-1])
         before = after
     return {
         "ratio": median(ratios),
         "seconds": median(wholes),
         "tiles": len(tiles),
         "tile": "x".join(map(str, tile.shape[1:])),
-        "read": pixels / size**2,
+        "read": sum(int(np.prod(t.shape)) for t in tiles) / size**2,
     }
+
+
+def bare_network(runner: TorchRunner) -> Any:
+    """The whole output of one tile: no window of it, and nothing done with it."""
+    return lambda tile: runner(tile, [slice(0, n) for n in tile.shape[1:]])
 
 
 def measure_monai(width: int, size: int, max_memory: int, precision: str, repeats: int) -> dict[str, Any]:
@@ -226,7 +231,7 @@ def measure_monai(width: int, size: int, max_memory: int, precision: str, repeat
         raise SystemExit(f"--parts monai: {error}; pip install monai") from error
     card, runner = model(width, precision)
     network = model(width, "float32")[1].network.to(memory_format=torch.contiguous_format)
-    predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory))
+    predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory, precision=precision))
     image = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
     whole = useg.Predictor(card, runner, PredictSettings(max_memory=10**12)).predict(image[:, :1024, :1024])
 
@@ -266,7 +271,7 @@ def measure_network(width: int, precision: str) -> dict[str, Any]:
         for size in (512, 1024)
     )
     card, _ = model(width, precision)
-    return {"measured": (large - small) / (1024**2 - 512**2), "formula": bytes_per_pixel(card)}
+    return {"measured": (large - small) / (1024**2 - 512**2), "formula": bytes_per_pixel(card, precision)}
 
 
 def in_child(asked: dict[str, Any]) -> dict[str, Any]:
@@ -279,14 +284,14 @@ def in_child(asked: dict[str, Any]) -> dict[str, Any]:
 def child(what: str, width: int, size: int, max_memory: int, precision: str) -> dict[str, Any]:
     """Measure the peak of one prediction, or of the bare network on one tile."""
     card, runner = model(width, precision)
-    runner(np.zeros((1, 64, 64), np.float32))  # what the engine sets up once
+    bare_network(runner)(np.zeros((1, 64, 64), np.float32))  # what the engine sets up once
     gc.collect()
     before = psutil.Process().memory_info().rss
     if what == "network":
-        runner(np.zeros((1, size, size), np.float32))
+        bare_network(runner)(np.zeros((1, size, size), np.float32))
     else:
         image = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
-        useg.Predictor(card, runner, PredictSettings(max_memory=max_memory)).predict(image)
+        useg.Predictor(card, runner, PredictSettings(max_memory=max_memory, precision=precision)).predict(image)
     return {"peak": peak() - before}
 
 

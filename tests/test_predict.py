@@ -1,5 +1,6 @@
 """Overlap-tile prediction: the same with any tile, for any network and any image size."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,9 @@ class Counting:
         self.inner = TorchRunner(network, "cpu", "float32")
         self.shapes: list[tuple[int, ...]] = []
 
-    def __call__(self, tile: np.ndarray) -> np.ndarray:
+    def __call__(self, tile: np.ndarray, keep: Sequence[slice]) -> np.ndarray:
         self.shapes.append(tile.shape[1:])
-        return self.inner(tile)
+        return self.inner(tile, keep)
 
 
 def by_hand(network: UNet, image: np.ndarray) -> np.ndarray:

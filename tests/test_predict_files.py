@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,14 +287,14 @@ def test_two_inputs_of_one_stem_are_refused(tmp_path: Path, sources: list[Path])
 class Interrupted:
     """A runner that a person stops while it works on a certain tile."""
 
-    def __init__(self, inner: Callable[[np.ndarray], np.ndarray], at: int) -> None:
+    def __init__(self, inner: Callable[[np.ndarray, Sequence[slice]], np.ndarray], at: int) -> None:
         self.inner, self.left = inner, at
 
-    def __call__(self, tile: np.ndarray) -> np.ndarray:
+    def __call__(self, tile: np.ndarray, keep: Sequence[slice]) -> np.ndarray:
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
-        return self.inner(tile)
+        return self.inner(tile, keep)
 
 
 def test_an_interruption_leaves_whole_files_only(tmp_path: Path, model: Path, sources: list[Path]) -> None:

@@ -24,7 +24,7 @@ from useg.inputs import resize, size_as_in_training, unlike_training
 from useg.objects.separate import SeparateSettings, separate
 from useg.unet.geometry import Tile, mirror, plan_tiles
 from useg.unet.model import ModelCard, load_model
-from useg.unet.network import UNet
+from useg.unet.network import UNet, fold_batch_norm
 from useg.unet.normalise import Intensity, measure
 
 WORKSPACE = 100_000_000
@@ -70,10 +70,10 @@ class Prediction:
 
 @runtime_checkable
 class Runner(Protocol):
-    """An engine: normalised float32 `C *size` -> scores float32 `K *out`."""
+    """An engine: normalised float32 `C *size` -> scores float32 `K *kept`."""
 
-    def __call__(self, tile: Float[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *out"]:
-        """Run the network on one tile."""
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
+        """Run the network on one tile and return the window `keep` of its output."""
 
 
 class TorchRunner:
@@ -84,17 +84,17 @@ class TorchRunner:
         self.device = machine.find_device(device)
         self.precision = machine.probe_precision(self.device) if precision == "auto" else precision
         self._layout = machine.memory_layout(network.settings.dims)
-        self.network = machine.place(network, self.device, network.settings.dims)
+        self.network = machine.place(fold_batch_norm(network), self.device, network.settings.dims)
 
-    def __call__(self, tile: Float[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *out"]:
-        """Scores of one tile; the network must be in evaluation mode."""
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
+        """Scores of the window `keep` of one tile."""
         import torch
 
         batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(self.device, memory_format=self._layout)
         lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         with torch.inference_mode(), lower:
-            scores = self.network(batch)[0].float().cpu()
-        result: Float[np.ndarray, "k *out"] = scores.numpy()
+            scores = self.network(batch, keep)[0].float().cpu()
+        result: Float[np.ndarray, "k *kept"] = scores.numpy()
         return result
 
 
@@ -179,7 +179,8 @@ class Predictor:
         total: Float[np.ndarray, "k *size"] | None = None
         for view in views:
             turned = view.apply(array)
-            largest = largest_tile(card, turned.shape[1:], limit - _resident_bytes(card, array, len(views)))
+            left = limit - _resident_bytes(card, array, len(views))
+            largest = largest_tile(card, turned.shape[1:], left, self.settings.precision)
             tiles = plan_tiles(card.network.geometry, turned.shape[1:], largest)
             result = view.undo(run_tiles(turned, tiles, intensity, self.runner, card))
             total = result if total is None else np.add(total, result, out=total)
@@ -199,13 +200,13 @@ def run_tiles(
     shift = np.array(card.score_shift, np.float32).reshape(-1, *[1] * (image.ndim - 1))
     # The largest first: the blocks of memory that it leaves then serve all others.
     for tile in sorted(tiles, key=lambda t: math.prod(t.shape), reverse=True):
-        scores = runner(intensity.apply(read_mirrored(image, tile)))
-        kept, target = scores[(slice(None), *tile.keep)], result[(slice(None), *tile.core)]
+        scores = runner(intensity.apply(read_mirrored(image, tile)), tile.keep)
+        target = result[(slice(None), *tile.core)]
 
-        def finish(rows: slice, kept: np.ndarray = kept, target: np.ndarray = target) -> None:
-            target[:, rows] = softmax(kept[:, rows] + shift)
+        def finish(rows: slice, scores: np.ndarray = scores, target: np.ndarray = target) -> None:
+            target[:, rows] = softmax(scores[:, rows] + shift)
 
-        in_blocks(finish, kept.shape[1:])
+        in_blocks(finish, scores.shape[1:])
     return result
 
 
@@ -253,7 +254,7 @@ def in_blocks(work: Callable[[slice], None], size: Sequence[int]) -> None:
             pass
 
 
-def largest_tile(card: ModelCard, size: Sequence[int], limit: int) -> list[int]:
+def largest_tile(card: ModelCard, size: Sequence[int], limit: int, precision: str = "float32") -> list[int]:
     """The most pixels that a tile may read along each axis so that the network stays below `limit` bytes.
 
     Raises:
@@ -261,12 +262,12 @@ def largest_tile(card: ModelCard, size: Sequence[int], limit: int) -> list[int]:
     """
     geometry, dims = card.network.geometry, len(size)
     whole = [t.length for t in (geometry.tiles(n, n)[0] for n in size)]
-    pixels = limit / bytes_per_pixel(card)
+    pixels = limit / bytes_per_pixel(card, precision)
     smallest = geometry.smallest_tile
     if pixels < min(smallest**dims, np.prod(whole)):
         raise SettingsError(
             f"--max-memory leaves {max(0, limit) / 1e6:.0f} MB for the network, but one tile needs "
-            f"{bytes_per_pixel(card) * smallest**dims / 1e6:.0f} MB; allow more memory"
+            f"{bytes_per_pixel(card, precision) * smallest**dims / 1e6:.0f} MB; allow more memory"
         )
     # Short axes are read whole; what they leave is shared by the long ones.
     edge, largest = pixels ** (1 / dims), list(whole)
@@ -277,12 +278,12 @@ def largest_tile(card: ModelCard, size: Sequence[int], limit: int) -> list[int]:
     return largest
 
 
-def bytes_per_pixel(card: ModelCard) -> float:
-    """Memory that the network needs for each pixel of a tile (`benchmarks/speed.py` measures a quarter less)."""
-    s = card.network
-    # The finest level of the expansive path holds skip, upsampled, both joined, and a convolution's output: 5 widths.
-    # As much again covers torch's own copies, and gaps between blocks that are kept for the next tile.
-    return 4.0 * (12 * s.width / s.patch**s.dims + 2 * s.in_channels + 4 * s.classes)
+def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
+    """Memory that the network needs for each pixel of a tile (`benchmarks/speed.py` measures it)."""
+    s, value = card.network, 2 if precision == "bfloat16" else 4
+    # The finest level of the expansive path holds two joined maps, the results of two convolutions and the level below:
+    # 4.5 widths. As much again is lost in gaps between blocks that torch has freed.
+    return value * 9 * s.width / s.patch**s.dims + (4 + value) * s.in_channels + 12 * s.classes
 
 
 @dataclass(frozen=True)

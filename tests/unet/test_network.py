@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from useg.errors import SizeError
-from useg.unet.network import UNet, crop_and_concat
+from useg.unet.network import UNet, crop_and_concat, fold_batch_norm
 from useg.unet.settings import UNetSettings, article_settings
 
 
@@ -52,6 +52,76 @@ def test_both_run_for_real_at_small_width(settings: UNetSettings, size: int) -> 
 def test_article_settings_can_be_changed() -> None:
     settings = article_settings(classes=9, width=4)
     assert (settings.classes, settings.width, settings.depth, settings.head) == (9, 4, 3, "3x3")
+
+
+@st.composite
+def all_kinds(draw: st.DrawFn) -> UNetSettings:
+    patch = draw(st.sampled_from([1, 1, 2]))
+    return UNetSettings(
+        in_channels=draw(st.integers(1, 2)),
+        classes=draw(st.integers(2, 3)),
+        dims=draw(st.sampled_from([2, 2, 3])),
+        depth=draw(st.integers(0, 2)),
+        width=3,
+        padding=draw(st.sampled_from(["same", "same", "valid"])),
+        norm=draw(st.sampled_from(["none", "batch", "batch_after_relu"])),
+        up_kernel=draw(st.sampled_from([2, 3])),
+        head=draw(st.sampled_from(["1x1", "3x3"])) if patch == 1 else "1x1",
+        patch=patch,
+    )
+
+
+def trained(settings: UNetSettings) -> UNet:
+    """A network with statistics that are not those of a fresh one."""
+    network = UNet.from_settings(settings).eval()
+    for name, value in network.state_dict().items():
+        if name.endswith("running_mean"):
+            value.normal_()
+        elif name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+    return network
+
+
+def image_for(network: UNet, extra: list[int]) -> torch.Tensor:
+    g, s = network.geometry, network.settings
+    return torch.randn(1, s.in_channels, *(g.fit_up(g.smallest + n) for n in extra[: s.dims]))
+
+
+@settings(max_examples=80)
+@given(all_kinds(), st.lists(st.integers(0, 24), min_size=3, max_size=3), st.data())
+def test_a_window_of_the_output_is_what_the_whole_output_has_there(
+    chosen: UNetSettings, extra: list[int], data: st.DataObject
+) -> None:
+    network = trained(chosen)
+    image = image_for(network, extra)
+    with torch.inference_mode():
+        whole = network(image)
+        ends = [sorted(data.draw(st.tuples(st.integers(0, n - 1), st.integers(1, n)))) for n in whole.shape[2:]]
+        window = [slice(start, max(stop, start + 1)) for start, stop in ends]
+        part = network(image, window)
+    torch.testing.assert_close(part, whole[(..., *window)], atol=1e-5, rtol=1e-5)
+
+
+def test_a_window_costs_less() -> None:
+    network = UNet(padding="same", depth=2, width=2).eval()
+    seen: list[int] = []
+    network.expansive[-1].register_forward_hook(lambda module, given, result: seen.append(result.shape[-1]))
+    with torch.inference_mode():
+        network(torch.zeros(1, 1, 64, 64), [slice(20, 36), slice(20, 36)])
+    assert seen == [20]  # two pixels around the window, for the two convolutions
+
+
+@settings(max_examples=30)
+@given(all_kinds(), st.lists(st.integers(0, 24), min_size=3, max_size=3))
+def test_folding_batch_normalisation_changes_rounding_only(chosen: UNetSettings, extra: list[int]) -> None:
+    network = trained(chosen)
+    image, before = image_for(network, extra), {k: v.clone() for k, v in network.state_dict().items()}
+    folded = fold_batch_norm(network)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(image), network(image), atol=1e-4, rtol=1e-4)
+    if network.settings.norm == "batch":
+        assert not any(isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d) for m in folded.contracting.modules())
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "batch_after_relu"])

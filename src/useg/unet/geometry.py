@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -101,6 +101,37 @@ class Geometry:
             start, stop = start - 1, stop + 1
         first, last = self._needs_from(0, start // self.patch, -(-stop // self.patch))
         return self.patch * first, self.patch * last
+
+    def cuts(self, size: int, keep: slice) -> tuple[list[tuple[slice, slice, slice]], slice]:
+        """What is left to do on the way up when a tile of `size` pixels is asked for its output pixels `keep` only.
+
+        Returns:
+            `below`, `up` and `skip` of a `Cut` for each level, the coarsest first; and where, in what then leaves the
+            network, the pixels `keep` are.
+        """
+        if self.padding == "valid":  # its tiles bring little more than their core needs
+            whole = slice(None)
+            return [(whole, whole, whole)] * self.depth, keep
+        start, stop = (keep.start - 1, keep.stop + 1) if self.head_kernel == 3 else (keep.start, keep.stop)
+        need, cuts = slice(start // self.patch, -(-stop // self.patch)), []
+        origin = self._read(need, size, 0).start * self.patch
+        for level in range(self.depth):
+            read = self._read(need, size, level)
+            last = -(-read.stop // 2) if self.up_kernel == 2 else read.stop // 2 + 1
+            need = slice(read.start // 2, min(last, size // (self.patch * 2 ** (level + 1))))
+            below = self._read(need, size, level + 1)
+            cuts.append((_from(below.start, need), _from(2 * need.start, read), read))
+        return cuts[::-1], _from(origin, keep)
+
+    def _read(self, need: slice, size: int, level: int) -> slice:
+        """What a block of the expansive path is given so that its result is right at `need`, in pixels of its level.
+
+        At the end of the tile the block pads with zeros as it should: the image ends there too.
+        """
+        there = size // (self.patch * 2**level)
+        if level == self.depth:  # the bottleneck is computed whole
+            return slice(0, there)
+        return slice(max(0, need.start - 2), min(there, need.stop + 2))
 
     @cached_property
     def lead(self) -> int:
@@ -193,6 +224,25 @@ class Geometry:
         return (start, stop + 4) if self.padding == "valid" else (start - 2, stop + 2)
 
 
+def _from(origin: int, window: slice) -> slice:
+    """The window in pixels that count from `origin`."""
+    return slice(window.start - origin, window.stop - origin)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What one level of the expansive path needs: windows of the last axes of feature maps, ready to index with.
+
+    Attributes:
+        below: of the feature map that comes from the level below.
+        up: of that map after the up-convolution. skip: of the skip connection. Both cover the same pixels.
+    """
+
+    below: Any = ...
+    up: Any = ...
+    skip: Any = ...
+
+
 @dataclass(frozen=True)
 class Span:
     """One tile along one axis, in pixels of the image (which may be overshot: mirror there).
@@ -246,6 +296,24 @@ def plan_tiles(geometry: Geometry, size: Sequence[int], largest: Sequence[int]) 
     """Tiles, each reading at most `largest` pixels an axis where that is possible, that cover an image of `size`."""
     axes = [geometry.tiles_within(s, most) for s, most in zip(size, largest, strict=True)]
     return [Tile(spans) for spans in product(*axes)]
+
+
+def plan_cuts(geometry: Geometry, size: Sequence[int], keep: Sequence[slice]) -> tuple[list[Cut], tuple[Any, ...]]:
+    """How to compute the window `keep` of a tile's output without the rest of it.
+
+    A halo serves the contracting path. On the way up, each level needs the core and a few pixels around it, and most
+    of a network's work is on the way up: cutting there makes a small tile cost little more than its core.
+
+    Args:
+        size: of the tile. keep: a window of the network's output, a slice an axis.
+
+    Returns:
+        A cut for each level of the expansive path, the coarsest first, and the index of `keep` in the result.
+    """
+    axes = [geometry.cuts(n, window) for n, window in zip(size, keep, strict=True)]
+    levels = zip(*(cuts for cuts, _ in axes), strict=True)
+    joined = [Cut(*((..., *windows) for windows in zip(*level, strict=True))) for level in levels]
+    return joined, (..., *(kept for _, kept in axes))
 
 
 def mirror(indices: Int[np.ndarray, "*any"], size: int) -> Int[np.ndarray, "*any"]:

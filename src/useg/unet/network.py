@@ -7,14 +7,19 @@ input ─ block ────────────── crop ─────�
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from useg.errors import SizeError
+from useg.unet.geometry import Cut, plan_cuts
 from useg.unet.settings import UNetSettings
 
 
@@ -74,10 +79,15 @@ class UNet(nn.Module):
         """The network that `settings` describe."""
         return cls(**settings.model_dump())
 
-    def forward(self, image: Float[Tensor, "n c *size"]) -> Float[Tensor, "n k *out"]:
-        """Scores of every class for every output pixel."""
+    def forward(
+        self, image: Float[Tensor, "n c *size"], keep: Sequence[slice] | None = None
+    ) -> Float[Tensor, "n k *out"]:
+        """Scores of every class for every output pixel, or only for the window `keep` of them, which costs less."""
         for size in image.shape[2:]:
             self.geometry.output_size(size)
+        cuts, kept = (
+            ([Cut()] * self.settings.depth, ...) if keep is None else plan_cuts(self.geometry, image.shape[2:], keep)
+        )
         features, skips = self.stem(image), []
         for level, block in enumerate(self.contracting, start=1):
             features = block(features)
@@ -86,10 +96,23 @@ class UNet(nn.Module):
             skips.append(features)
             features = self.pool(features)
         features = self.dropout(self.bottleneck(features))
-        for up, block, skip in zip(self.up, self.expansive, reversed(skips), strict=True):
-            features = block(crop_and_concat(up(features), skip))
-        scores: Tensor = self.head(features)
+        for up, block, cut in zip(self.up, self.expansive, cuts, strict=True):
+            features = block(crop_and_concat(up(features[cut.below])[cut.up], skips.pop()[cut.skip]))
+        scores: Tensor = self.head(features)[kept]
         return scores
+
+
+def fold_batch_norm(network: UNet) -> UNet:
+    """A copy for prediction: a batch normalisation right behind a convolution becomes part of its weights.
+
+    Scores differ by rounding only; each layer passes once less over memory.
+    """
+    folded = copy.deepcopy(network).eval()
+    for block in (module for module in folded.modules() if isinstance(module, nn.Sequential)):
+        for place, (layer, norm) in enumerate(pairwise(block)):
+            if isinstance(layer, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                block[place], block[place + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+    return folded
 
 
 def _block(s: UNetSettings, inputs: int, outputs: int) -> nn.Sequential:
