@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from useg.atomic import replacing, require_output_folder, write_text
+from useg.atomic import move_folder, replacing, require_output_folder, write_text
 from useg.errors import DataError, OutputError
 
 
@@ -47,3 +47,17 @@ def test_the_disks_errors_are_told_and_our_own_pass(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="as it was"), replacing(tmp_path / "a"):
         raise DataError("as it was")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_moved_folder_replaces_and_a_failed_move_loses_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder in (source, target):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    with pytest.raises(OSError):
+        move_folder(tmp_path / "missing", target)
+    assert (target / "name").read_text() == "target"
+    move_folder(source, target)
+    move_folder(target, target)
+    assert (target / "name").read_text() == "source"
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]

@@ -21,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OutputError: the disk is full, may not be written, or a file stands where a folder is needed.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    with _telling(path):
+    with telling(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Made here, so that others may read it as far as the umask lets them; some writers would make it 0600.
@@ -43,21 +43,46 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     A folder cannot be renamed over another, so the old one steps aside for a moment.
     """
-    temporary, old = (path.with_name(f".{path.stem}.{os.getpid()}.{what}") for what in ("new", "old"))
-    with _telling(path):
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.new")
+    with telling(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            if path.exists():
-                path.replace(old)
-            temporary.replace(path)
+            move_folder(temporary, path)
         finally:
-            for folder in (temporary, old):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Rename a folder, durably; what stood at `target` goes, and comes back where the renaming fails."""
+    old = target.with_name(f".{target.stem}.{os.getpid()}.old")
+    there = target.exists() and target != source
+    if there:
+        target.replace(old)
+    try:
+        source.replace(target)
+    except OSError:
+        if there:
+            old.replace(target)
+        raise
+    sync(target.parent)
+    if there:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Have what was written to a file, or which names a folder holds, on the disk, whatever happens to the power."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
+def telling(path: Path) -> Iterator[None]:
     """Tell what the disk says in one line of ours."""
     try:
         yield

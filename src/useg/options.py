@@ -25,7 +25,7 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
 
 def parse_format(name: str | None) -> str | None:
     """ "nii.gz" to the suffix ".nii.gz", if it is one that label images can have."""
-    from useg.images.files import LABEL_SUFFIXES
+    from useg.images.formats import LABEL_SUFFIXES
 
     if name is None:
         return None

@@ -1,12 +1,12 @@
 """Files <-> arrays: the only room that opens image files."""
 
 from useg.images.files import (
-    LABEL_SUFFIXES,
-    SUFFIXES,
     is_image,
     is_image_file,
     is_series,
     label_suffix,
+    level_headers,
+    open_windows,
     read,
     read_header,
     read_mask,
@@ -14,7 +14,11 @@ from useg.images.files import (
     write_picture,
     write_probabilities,
 )
+from useg.images.formats import LABEL_SUFFIXES, SUFFIXES
 from useg.images.image import MAX_BYTES, Header, Image, as_labels
+from useg.images.store import LabelStore
+from useg.images.stored import write_labels_from, write_probabilities_from
+from useg.images.windows import Windows, windows_of
 
 __all__ = [
     "LABEL_SUFFIXES",
@@ -22,15 +26,22 @@ __all__ = [
     "SUFFIXES",
     "Header",
     "Image",
+    "LabelStore",
+    "Windows",
     "as_labels",
     "is_image",
     "is_image_file",
     "is_series",
     "label_suffix",
+    "level_headers",
+    "open_windows",
     "read",
     "read_header",
     "read_mask",
+    "windows_of",
     "write_labels",
+    "write_labels_from",
     "write_picture",
     "write_probabilities",
+    "write_probabilities_from",
 ]

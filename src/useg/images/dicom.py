@@ -91,7 +91,7 @@ def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About
         MissingExtraError: highdicom is not installed.
         ImageError: the image is no DICOM, or lacks what a SEG needs; or there are too many labels.
     """
-    source = about.like.path if about.like else None
+    source = about.like.path if isinstance(about.like, Image) else None
     if source is None or not is_dicom(source):
         raise ImageError(
             f"{path}: a DICOM segmentation must refer to a DICOM image, and {source or 'this image'} is none; "

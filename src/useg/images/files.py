@@ -2,103 +2,18 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from useg.errors import ImageError, MissingError
-from useg.images import dicom, geotiff, nifti, npy, ome_zarr, raster, tiff
+from useg.images import dicom, geotiff, raster, tiff, tiff_write
+from useg.images.formats import SUFFIXES, format_of, suffix_of, writer_of
 from useg.images.image import MAX_BYTES, About, Header, Image, OnMap, as_labels
-
-_HEAD_BYTES = 352
-
-
-@runtime_checkable
-class _Opens(Protocol):
-    def __call__(self, path: Path, head: bytes) -> bool: ...
-
-
-@runtime_checkable
-class _Read(Protocol):
-    def __call__(self, path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Image: ...
-
-
-@runtime_checkable
-class _ReadHeader(Protocol):
-    def __call__(self, path: Path) -> Header: ...
-
-
-@runtime_checkable
-class _WriteLabels(Protocol):
-    def __call__(self, path: Path, labels: np.ndarray, about: About) -> None: ...
-
-
-@dataclass(frozen=True)
-class _Format:
-    """One row of the table of formats; a new format is a module with these four functions and a row here."""
-
-    suffixes: tuple[str, ...]  # of the files that it reads
-    writes: tuple[str, ...]  # of the label images that it writes; the first is the usual one
-    opens: _Opens
-    read: _Read
-    read_header: _ReadHeader
-    write_labels: _WriteLabels
-    alpha: bool = False  # whether its `read` can keep alpha as a channel
-
-
-# A GeoTIFF is a TIFF too, so the narrower row comes first.
-_FORMATS = (
-    _Format(
-        (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
-        (".png",),
-        raster.opens,
-        raster.read,
-        raster.read_header,
-        raster.write_labels,
-        alpha=True,
-    ),
-    _Format(
-        (".tif", ".tiff"),
-        (".tif", ".tiff"),
-        geotiff.opens,
-        geotiff.read,
-        geotiff.read_header,
-        geotiff.write_labels,
-        alpha=True,
-    ),
-    _Format(
-        (".tif", ".tiff"), (".tif", ".tiff"), tiff.opens, tiff.read, tiff.read_header, tiff.write_labels, alpha=True
-    ),
-    _Format((".npy",), (".npy",), npy.opens, npy.read, npy.read_header, npy.write_labels),
-    _Format((".nii.gz", ".nii"), (".nii.gz", ".nii"), nifti.opens, nifti.read, nifti.read_header, nifti.write_labels),
-    _Format((".dcm", ".dicom", ".ima"), (".dcm",), dicom.opens, dicom.read, dicom.read_header, dicom.write_labels),
-    _Format(
-        (".zarr",),
-        (".ome.zarr", ".zarr"),
-        ome_zarr.opens,
-        ome_zarr.read,
-        ome_zarr.read_header,
-        ome_zarr.write_labels,
-    ),
-)
-
-# What people will try, and what we can honestly say of it: (suffixes, first bytes, name, what to do).
-_NOT_YET = (
-    ((".h5", ".hdf5"), b"\x89HDF", "HDF5", "TIFF or OME-Zarr"),
-    ((".npz",), b"", "NumPy archives", ".npy"),
-    ((".hdr", ".img"), b"", "Analyze and two-file NIfTI", ".nii.gz"),
-    ((".nrrd", ".mha", ".mhd"), b"NRRD", "NRRD and MetaImage", ".nii.gz"),
-)
-
-SUFFIXES: tuple[str, ...] = tuple(dict.fromkeys(suffix for each in _FORMATS for suffix in each.suffixes))
-"""Suffixes, lower case with the dot, of the files (and, for OME-Zarr, folders) that `read` opens."""
-
-LABEL_SUFFIXES: tuple[str, ...] = tuple(dict.fromkeys(suffix for each in _FORMATS for suffix in each.writes))
-"""Suffixes, lower case with the dot, of the label images that `write_labels` writes."""
+from useg.images.windows import Windows, of_image, pick_level
 
 
 def is_image_file(path: str | os.PathLike[str]) -> bool:
@@ -110,7 +25,7 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
 def is_image(path: str | os.PathLike[str]) -> bool:
     """Whether a file, or folder, begins like an image that `read` opens, whatever its name."""
     try:
-        _format(Path(path))
+        format_of(Path(path))
     except (ImageError, MissingError):
         return False
     return True
@@ -129,7 +44,7 @@ def label_suffix(path: str | os.PathLike[str]) -> str:
     """
     path = Path(path)
     try:
-        writes = _format(path).writes
+        writes = format_of(path).writes
     except (ImageError, MissingError):
         return ".png"
     return next((suffix for suffix in writes if path.name.lower().endswith(suffix)), writes[0])
@@ -156,7 +71,7 @@ def read(
         ImageError: the file is no image that we read, is damaged, or is too large.
     """
     path = Path(path)
-    found = _format(path)
+    found = format_of(path)
     read_it: Callable[..., Image] = found.read if page is None else partial(tiff.read, page=page)
     kept = {"alpha": True} if alpha and found.alpha else {}
     return read_it(path, max_bytes=max_bytes, **kept)
@@ -173,8 +88,55 @@ def read_header(path: str | os.PathLike[str], *, page: int | None = None) -> Hea
         ImageError: the file is no image that we read, or its header is damaged.
     """
     path = Path(path)
-    found = _format(path)
+    found = format_of(path)
     return found.read_header(path) if page is None else tiff.read_header(path, page=page)
+
+
+def open_windows(path: str | os.PathLike[str], *, alpha: bool = False, level: int = 0) -> Windows:
+    """Open an image of which parts are read, for one that is larger than memory.
+
+    TIFF, GeoTIFF, slides, OME-Zarr and `.npy` read only what a window needs. All else is decoded whole, here, within
+    `MAX_BYTES`.
+
+    Args:
+        path: the file or folder, as for `read`.
+        alpha: keep alpha as a channel, as for `read`.
+        level: of a pyramid, as `level_headers` lists them; 0 is the full resolution.
+
+    Returns:
+        The windows, to be closed; each is equal to that part of what `read` gives.
+
+    Raises:
+        MissingError: there is no such file.
+        MissingExtraError: the library for this format is not installed.
+        ImageError: the file is no image that we read, is damaged, or has no such level.
+    """
+    path = Path(path)
+    found = format_of(path)
+    if found.open_windows:
+        windows = found.open_windows(path, alpha=alpha, level=level)
+    else:
+        windows = of_image(read(path, alpha=alpha))
+        pick_level(path, windows.levels, level)
+    return replace(windows, again=partial(open_windows, path, alpha=alpha, level=level))
+
+
+def level_headers(path: str | os.PathLike[str]) -> list[Header]:
+    """What a file says of each level of its pyramid, the full resolution first; one header where there is none.
+
+    The pixel size of a lower level follows from the sizes of both.
+
+    Raises:
+        MissingError: there is no such file.
+        MissingExtraError: the library for this format is not installed.
+        ImageError: the file is no image that we read, or is damaged.
+    """
+    path = Path(path)
+    found = format_of(path)
+    if found.open_windows is None:
+        return [found.read_header(path)]
+    with found.open_windows(path) as windows:
+        return list(windows.levels)
 
 
 def page_sizes(path: str | os.PathLike[str]) -> tuple[tuple[int, int], ...]:
@@ -185,7 +147,7 @@ def page_sizes(path: str | os.PathLike[str]) -> tuple[tuple[int, int], ...]:
         ImageError: the file is no image that we read, or is damaged.
     """
     path = Path(path)
-    return tiff.page_sizes(path) if _format(path).read is tiff.read else ()
+    return tiff.page_sizes(path) if format_of(path).read is tiff.read else ()
 
 
 def read_mask(
@@ -202,7 +164,7 @@ def read_mask(
         ImageError: as for `read`, or the file holds colours or fractions instead of numbers.
     """
     path = Path(path)
-    read_it = _format(path).read if page is None else partial(tiff.read, page=page)
+    read_it = format_of(path).read if page is None else partial(tiff.read, page=page)
     return as_labels(read_it(path, indices=True, max_bytes=max_bytes))
 
 
@@ -212,7 +174,7 @@ def write_labels(
     *,
     colours: Sequence[tuple[int, int, int]] = (),
     names: Sequence[str] = (),
-    like: Image | None = None,
+    like: Image | Header | None = None,
 ) -> None:
     """Write class or object numbers, losslessly compressed, in the smallest of 8, 16 and 32 bits that holds them.
 
@@ -235,16 +197,12 @@ def write_labels(
     if labels.ndim not in (2, 3):
         raise ImageError(f"{path}: labels have the shape {labels.shape}; they are Y X or Z Y X")
     small = labels.astype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32)
-    suffix = _suffix(path, *LABEL_SUFFIXES)
     about = About(colours, names, like)
-    rows = [each for each in _FORMATS if suffix in each.writes]
-    # Of the two that write .tif, GeoTIFF is for images that lie on a map.
-    row = rows[0] if isinstance(about.place, OnMap) else rows[-1]
-    row.write_labels(path, small, about)
+    writer_of(path, about).write_labels(path, small, about)
 
 
 def write_probabilities(
-    path: str | os.PathLike[str], probabilities: Float[np.ndarray, "c *space"], *, like: Image | None = None
+    path: str | os.PathLike[str], probabilities: Float[np.ndarray, "c *space"], *, like: Image | Header | None = None
 ) -> None:
     """Write scores of classes as a deflated float32 TIFF (BigTIFF beyond 2 GB), a GeoTIFF where `like` was one.
 
@@ -258,11 +216,11 @@ def write_probabilities(
         ImageError: the suffix is not `.tif` or `.tiff`, the shape is another, or the file cannot be written.
     """
     path = Path(path)
-    _suffix(path, ".tif", ".tiff")
+    suffix_of(path, ".tif", ".tiff")
     if probabilities.ndim not in (3, 4) or probabilities.size == 0:
         raise ImageError(f"{path}: probabilities have the shape {probabilities.shape}; they are C Y X or C Z Y X")
     about = About(like=like)
-    write = geotiff.write_probabilities if isinstance(about.place, OnMap) else tiff.write_probabilities
+    write = geotiff.write_probabilities if isinstance(about.place, OnMap) else tiff_write.write_probabilities
     write(path, probabilities.astype(np.float32, copy=False), about)
 
 
@@ -273,40 +231,7 @@ def write_picture(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "y x 
         ImageError: another suffix, an empty picture, or the file cannot be written.
     """
     path = Path(path)
-    _suffix(path, ".png", ".jpg", ".jpeg")
+    suffix_of(path, ".png", ".jpg", ".jpeg")
     if picture.size == 0:
         raise ImageError(f"{path}: a picture of shape {picture.shape} has no pixels")
     raster.write_picture(path, picture)
-
-
-def _format(path: Path) -> _Format:
-    head = b""
-    try:
-        if not path.is_dir():
-            with path.open("rb") as stream:
-                head = stream.read(_HEAD_BYTES)
-    except FileNotFoundError:
-        raise MissingError(f"{path}: there is no such file; check the path") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from None
-    if not head and not path.is_dir():
-        raise ImageError(f"{path}: is empty (0 bytes); copy or export it again")
-    for each in _FORMATS:
-        if each.opens(path, head):
-            return each
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder without an OME-Zarr image or DICOM slices; give an image file")
-    name = path.name.lower()
-    for suffixes, magic, kind, remedy in _NOT_YET:
-        if (magic and head.startswith(magic)) or name.endswith(suffixes):
-            raise ImageError(f"{path}: cannot read {kind} files; save it as {remedy}")
-    known = " ".join(SUFFIXES)
-    raise ImageError(f"{path}: is no image that we read (starts with {head[:8]!r}); save it as one of {known}")
-
-
-def _suffix(path: Path, *allowed: str) -> str:
-    name = path.name.lower()
-    found = next((suffix for suffix in sorted(allowed, key=len, reverse=True) if name.endswith(suffix)), None)
-    if found is None:
-        raise ImageError(f"{path}: cannot write the suffix {path.suffix!r} here; use {' or '.join(allowed)}")
-    return found

@@ -16,12 +16,15 @@ import tifffile
 from jaxtyping import Float, Integer
 
 from useg.errors import ImageError, extra
-from useg.images import tiff
+from useg.images import tiff, tiff_windows
 from useg.images.image import MAX_BYTES, About, Header, Image, OnMap, label_colours
 from useg.images.polite import decoding, encoding
+from useg.images.store import LabelStore
+from useg.images.windows import Windows, reduced
 
 # GeoTIFF 1.1, 7.1: the directory of keys, the pixel scale, the tie points, the transformation.
 _GEO_TAGS = (34735, 33550, 33922, 34264)
+_BLOCK, _SMALL = 256, 1024
 _METRE = {"metre", "meter", "m"}
 
 
@@ -47,10 +50,7 @@ def read(path: Path, *, indices: bool = False, alpha: bool = False, max_bytes: i
         ImageError: the file is damaged, too large, or has axes that no image has.
     """
     image = tiff.read(path, indices=indices, alpha=alpha, max_bytes=max_bytes)
-    place, spacing, unit = _place(path)
-    if len(image.size) == 3:
-        spacing = None
-    return replace(image, place=place, spacing=spacing or image.spacing, unit=unit if spacing else image.unit)
+    return replace(image, **_on_map(path, image))
 
 
 def read_header(path: Path) -> Header:
@@ -61,10 +61,21 @@ def read_header(path: Path) -> Header:
         ImageError: the header is damaged.
     """
     header = tiff.read_header(path)
-    place, spacing, unit = _place(path)
-    if len(header.size) == 3:
-        spacing = None
-    return replace(header, place=place, spacing=spacing or header.spacing, unit=unit if spacing else header.unit)
+    return replace(header, **_on_map(path, header))
+
+
+def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
+    """Open a file, or one of its overviews; see `useg.images.tiff_windows.open_windows`.
+
+    Raises:
+        MissingExtraError: rasterio is not installed.
+        ImageError: the file is damaged, or cannot be read in windows.
+    """
+    windows = tiff_windows.open_windows(path, alpha=alpha, level=level)
+    first, *lower = windows.levels
+    first = replace(first, **_on_map(path, first))
+    levels = (first, *(reduced(first, each) for each in lower))
+    return replace(windows, header=levels[level], levels=levels)
 
 
 def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
@@ -76,7 +87,7 @@ def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About
     """
     if labels.ndim != 2:
         raise ImageError(f"{path}: a GeoTIFF holds no volume of shape {labels.shape}; write .nii.gz or .ome.zarr")
-    with _created(path, labels[None], about, predictor=2) as file:
+    with _created(path, (1, *labels.shape), labels.dtype, about) as file:
         file.write(labels, 1)
         if labels.dtype == np.uint8:
             file.write_colormap(1, dict(enumerate(label_colours(about))))
@@ -89,35 +100,71 @@ def write_probabilities(path: Path, scores: Float[np.ndarray, "c y x"], about: A
         MissingExtraError: rasterio is not installed.
         ImageError: the file cannot be written.
     """
-    with _created(path, scores, about, predictor=3) as file:
+    with _created(path, scores.shape, scores.dtype, about) as file:
         file.write(scores)
 
 
+def write_stored(path: Path, store: LabelStore, about: About) -> None:
+    """Write what a store holds, labels with overviews and their colours, scores as bands.
+
+    Raises:
+        MissingExtraError: rasterio is not installed.
+        ImageError: the store holds a volume, or a chunk of it is missing or damaged.
+    """
+    with extra(path, "geo"):
+        from rasterio.enums import Resampling
+        from rasterio.windows import Window
+    if len(store.size) != 2:
+        raise ImageError(f"{path}: a GeoTIFF holds no volume of shape {store.size}; write .nii.gz or .ome.zarr")
+    dtype, (height, width) = store.smallest(), store.size
+    with _created(path, (store.planes or 1, height, width), dtype, about) as file:
+        for rows, columns in store.blocks((2 * _BLOCK, width)):
+            for plane in range(store.planes or 1):
+                part = store.written((rows, columns), plane=None if store.planes is None else plane)
+                where = Window(0, rows.start, width, rows.stop - rows.start)
+                file.write(part.astype(dtype, copy=False), plane + 1, window=where)
+        if store.planes is None:
+            if dtype == np.uint8:
+                file.write_colormap(1, dict(enumerate(label_colours(about))))
+            levels = [2**n for n in range(1, 31) if max(height, width) >> (n - 1) > _SMALL]
+            if levels:
+                file.build_overviews(levels, Resampling.nearest)
+
+
 @contextmanager
-def _created(path: Path, bands: np.ndarray, about: About, *, predictor: int) -> Iterator[Any]:
+def _created(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], about: About) -> Iterator[Any]:
     with extra(path, "geo"):
         import rasterio
     place = about.place
     assert isinstance(place, OnMap)
+    predictor = 3 if dtype.kind == "f" else 2
     options: dict[str, Any] = {"compress": "deflate", "predictor": predictor, "BIGTIFF": "IF_SAFER"}
-    if min(bands.shape[1:]) >= 256:
-        options |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    if min(shape[1:]) >= _BLOCK:
+        options |= {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK}
     with (
         encoding(path) as temporary,
         rasterio.open(
             temporary,
             "w",
             driver="GTiff",
-            count=bands.shape[0],
-            height=bands.shape[1],
-            width=bands.shape[2],
-            dtype=bands.dtype,
+            count=shape[0],
+            height=shape[1],
+            width=shape[2],
+            dtype=dtype,
             crs=rasterio.CRS.from_wkt(place.crs) if place.crs else None,
             transform=rasterio.Affine(*place.transform),
             **options,
         ) as file,
     ):
         yield file
+
+
+def _on_map(path: Path, known: Image | Header) -> dict[str, Any]:
+    """Place, pixel size and unit of an image: those of the map, as far as it has them."""
+    place, spacing, unit = _place(path)
+    if len(known.size) == 3 or spacing is None:
+        spacing, unit = known.spacing, known.unit
+    return {"place": place, "spacing": spacing, "unit": unit}
 
 
 def _place(path: Path) -> tuple[OnMap | None, tuple[float, ...] | None, str | None]:

@@ -158,7 +158,7 @@ class About:
 
     colours: Sequence[tuple[int, int, int]] = ()
     names: Sequence[str] = ()
-    like: Image | None = None
+    like: Image | Header | None = None
 
     def spacing(self, dims: int) -> tuple[float, ...] | None:
         """Pixel size of the image where it has `dims` spatial axes."""
@@ -194,6 +194,19 @@ class Layout(NamedTuple):
     shape: tuple[int, ...]
     axes: str
     real_depth: bool  # the Z axis is depth, not time or plain pages
+
+    def selection(self, window: Sequence[slice]) -> tuple[slice, ...]:
+        """What a window `[Z] Y X` selects of the axes as the file has them."""
+        where = [slice(None)] * len(self.order)
+        for axis, part in zip(self.order[-len(window) :], window, strict=True):
+            where[axis] = part
+        return tuple(where)
+
+    def sorted(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "c *space"]:
+        """An array with the axes of the file, or what `selection` selects of it, as C[Z]YX."""
+        moved = array.transpose(self.order)
+        dims = len(self.shape) - 1
+        return moved.reshape(-1, *moved.shape[len(moved.shape) - dims :])
 
 
 def layout_of(path: Path, axes: str, shape: Sequence[int]) -> Layout:
@@ -247,13 +260,13 @@ def as_labels(image: Image) -> Integer[np.ndarray, "*space"]:
     return numbers
 
 
-def check_claim(path: Path, header: Header, *, max_bytes: int, file_bytes: int | None) -> None:
+def check_claim(path: Path, header: Header, *, max_bytes: int | None, file_bytes: int | None) -> None:
     """Refuse a header whose image would not fit, before anything is decoded or allocated.
 
     Args:
         path: the file, for the message.
         header: what the file claims to hold.
-        max_bytes: largest decoded size allowed.
+        max_bytes: largest decoded size allowed; None where it is read in windows.
         file_bytes: size of the file where its compression has a bound (`MAX_PIXELS_PER_BYTE`), else None.
 
     Raises:
@@ -262,7 +275,7 @@ def check_claim(path: Path, header: Header, *, max_bytes: int, file_bytes: int |
     size = " x ".join(str(n) for n in header.size)
     if header.nbytes == 0:
         raise ImageError(f"{path}: its header says {size} pixels, which is no image; save it again")
-    if header.nbytes > max_bytes:
+    if max_bytes is not None and header.nbytes > max_bytes:
         raise ImageError(
             f"{path}: its header says {size} pixels, {header.nbytes / 2**30:.1f} GiB decoded, more than the "
             f"{max_bytes / 2**30:.1f} GiB allowed; cut it into parts or raise max_bytes"

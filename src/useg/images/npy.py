@@ -15,6 +15,8 @@ from jaxtyping import Integer
 from useg.errors import ImageError
 from useg.images.image import MAX_BYTES, About, Header, Image, check_claim
 from useg.images.polite import decoding, encoding
+from useg.images.store import LabelStore
+from useg.images.windows import Windows, pick_level, windows_of
 
 _START = b"\x93NUMPY"
 _MOST_CHANNELS = 4
@@ -58,10 +60,51 @@ def read_header(path: Path) -> Header:
         return _header(path, stream, indices=False)[0]
 
 
+def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
+    """Map an array into memory.
+
+    Args:
+        path: the file.
+        alpha: no difference here: nothing tells which channel that is.
+        level: 0, for there are no others.
+
+    Raises:
+        ImageError: as for `read`, or there is no such level.
+    """
+    with decoding(path):
+        with path.open("rb") as stream:
+            header, shape, order = _header(path, stream, indices=False)
+        check_claim(path, header, max_bytes=None, file_bytes=None)
+        pick_level(path, (header,), level)
+        array = np.lib.format.open_memmap(path, mode="r").reshape(shape).transpose(order)
+    return windows_of(array, path=path)
+
+
 def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
     """Write label numbers, `Y X` or `Z Y X`; the format holds no pixel size."""
     with encoding(path) as temporary, temporary.open("wb") as stream:
         np.lib.format.write_array(stream, np.ascontiguousarray(labels), allow_pickle=False)
+
+
+def write_stored(path: Path, store: LabelStore, about: About) -> None:
+    """Write what a store holds, some chunks after the other; the format holds no pixel size.
+
+    Raises:
+        ImageError: a chunk of the store is missing or damaged.
+    """
+    dtype, shape = store.smallest(), (*store.front, *store.size)
+    with encoding(path) as temporary, temporary.open("wb") as stream:
+        described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, described)
+        begin = stream.tell()
+        for window in store.blocks((*store.chunk[:-1], store.size[-1])):
+            rows = store.written(window).astype(dtype, copy=False)
+            starts = [*(0 for _ in store.front), *(part.start for part in window)]
+            for place in np.ndindex(*rows.shape[:-2]):
+                at = [i + start for i, start in zip(place, starts, strict=False)]
+                first = np.ravel_multi_index((*at, window[-2].start, 0), shape)
+                stream.seek(begin + int(first) * dtype.itemsize)
+                stream.write(np.ascontiguousarray(rows[place]).data)
 
 
 def _header(path: Path, stream: BinaryIO, *, indices: bool) -> tuple[Header, tuple[int, ...], tuple[int, ...]]:

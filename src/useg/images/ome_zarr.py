@@ -7,15 +7,19 @@ that cannot are let in.
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 
+from useg.atomic import move_folder, sync, telling
 from useg.errors import ImageError, extra
 from useg.images.image import MAX_BYTES, About, Header, Image, InStore, Layout, check_claim, label_colours, layout_of
 from useg.images.polite import decoding, encoding
+from useg.images.store import LabelStore
+from useg.images.windows import Window, Windows, pick_level
 
 _MOST_JSON = 2**24
 _SAFE = {
@@ -26,7 +30,7 @@ _UNITS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "centimete
 
 
 class _Level(NamedTuple):
-    """The full-resolution level: its folder, its array's JSON, and what the image says of it."""
+    """A level of the pyramid: its folder, its array's JSON, and what the image says of it."""
 
     folder: Path
     array: dict[str, Any]
@@ -60,12 +64,13 @@ def read(path: Path, *, indices: bool = False, max_bytes: int = MAX_BYTES) -> Im
     with extra(path, "zarr"):
         import zarr
     with decoding(path):
-        level = _level(path)
+        level = _levels(path)[0]
         header = _header(path, level)
         check_claim(path, header, max_bytes=max_bytes, file_bytes=None)
-        _check_chunks(path, level.array, header.dtype, max_bytes)
+        chunks = level.array.get("chunks") or level.array["chunk_grid"]["configuration"]["chunk_shape"]
+        _check_chunks(path, chunks, header.dtype, max_bytes)
         stored: Any = zarr.open_array(str(level.folder), mode="r")
-        array = np.asarray(stored[...]).transpose(level.layout.order).reshape(level.layout.shape)
+        array = level.layout.sorted(np.asarray(stored[...]))
         array = np.ascontiguousarray(array, dtype=header.dtype)
     return Image(array, header.axes, header.spacing, header.unit, path, header.place)
 
@@ -77,7 +82,38 @@ def read_header(path: Path) -> Header:
         ImageError: the folder is no OME-Zarr image of version 0.4 or 0.5, or is damaged.
     """
     with decoding(path):
-        return _header(path, _level(path))
+        return _header(path, _levels(path)[0])
+
+
+def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
+    """Open a level of the image. A chunk that is not stored reads as the array's fill value, as the format has it.
+
+    Args:
+        path: the folder.
+        alpha: no difference here: there is none.
+        level: of the pyramid; 0 is the full resolution.
+
+    Raises:
+        MissingExtraError: zarr is not installed.
+        ImageError: the folder is no OME-Zarr image of version 0.4 or 0.5, is damaged, or has no such level.
+    """
+    with extra(path, "zarr"):
+        import zarr
+    with decoding(path):
+        found = _levels(path, all_of_them=True)
+        headers = tuple(_header(path, each) for each in found)
+        header = pick_level(path, headers, level)
+        check_claim(path, header, max_bytes=None, file_bytes=None)
+        layout = found[level].layout
+        stored: Any = zarr.open_array(str(found[level].folder), mode="r")
+        # Of a shard, only the chunks within are decoded.
+        _check_chunks(path, stored.chunks, header.dtype, MAX_BYTES)
+    chunk = tuple(int(stored.chunks[axis]) for axis in layout.order[-len(header.size) :])
+
+    def fetch(window: Window) -> np.ndarray:
+        return layout.sorted(np.asarray(stored[layout.selection(window)]))
+
+    return Windows(path, header, chunk, headers, fetch)
 
 
 def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
@@ -89,26 +125,9 @@ def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About
     """
     with extra(path, "zarr"):
         import zarr
-    place = about.place if isinstance(about.place, InStore) else InStore((0.0,) * labels.ndim, "0.5")
-    names = {ours: theirs for theirs, ours in _UNITS.items()}
-    axes = [{"name": name, "type": "space"} for name in "zyx"[-labels.ndim :]]
-    if about.unit:
-        axes = [axis | {"unit": names.get(about.unit, about.unit)} for axis in axes]
-    steps = [
-        {"type": "scale", "scale": list(about.spacing(labels.ndim) or (1.0,) * labels.ndim)},
-        {"type": "translation", "translation": list(place.translation)},
-    ]
-    image: dict[str, Any] = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": steps}]}
-    colours = [
-        {"label-value": label, "rgba": [*colour, 255]} for label, colour in enumerate(label_colours(about)) if label
-    ][: int(labels.max())]
-    old = place.version == "0.4"
-    described: dict[str, Any]
-    if old:
-        image |= {"version": "0.4"}
-        described = {"multiscales": [image], "image-label": {"version": "0.4", "colors": colours}}
-    else:
-        described = {"ome": {"version": "0.5", "multiscales": [image], "image-label": {"colors": colours}}}
+    version = about.place.version if isinstance(about.place, InStore) else "0.5"
+    old = version == "0.4"
+    described = described_as(about, "zyx"[-labels.ndim :], version, highest=int(labels.max()))
     chunks = tuple(min(edge, 1024 if labels.ndim == 2 else 128) for edge in labels.shape)
     with encoding(path, folder=True) as temporary:
         group = zarr.create_group(str(temporary), zarr_format=2 if old else 3, attributes=described)
@@ -116,29 +135,94 @@ def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About
         options: dict[str, Any] = (
             {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
             if old
-            else {"dimension_names": [axis["name"] for axis in axes]}
+            else {"dimension_names": list("zyx"[-labels.ndim :])}
         )
         array = group.create_array("0", shape=labels.shape, dtype=labels.dtype, chunks=chunks, **options)
         array[...] = labels
 
 
-def _level(path: Path) -> _Level:
-    """Read the JSON of the image and of its first level."""
+def write_stored(path: Path, store: LabelStore, about: About) -> None:
+    """Make an OME-Zarr 0.5 image of a store, with lower levels, and move it to `path`; the store is there no more.
+
+    Raises:
+        ImageError: a chunk of the store is missing or damaged.
+        OutputError: the disk is full, may not be written, or `path` is on another one.
+    """
+    with extra(path, "zarr"):
+        import zarr
+    highest = store.highest() if store.planes is None and store.dtype.kind in "iu" else None
+    lower = store.lower_levels()
+    ratios = [[2**level.level] * len(store.size) for level in lower]
+    described = described_as(about, store.axes, "0.5", highest=highest, ratios=ratios)
+    with telling(path):
+        zarr.open_group(str(store.path), mode="r+", zarr_format=3).update_attributes(described)
+        sync(store.path / "zarr.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        move_folder(store.path, path)
+
+
+def described_as(
+    about: About, axes: str, version: str, *, highest: int | None, ratios: Sequence[Sequence[int]] = ()
+) -> dict[str, Any]:
+    """The attributes of an image's group.
+
+    Args:
+        about: pixel size, translation and colours.
+        axes: a letter an axis, "yx", "zyx", or with "c" before them.
+        version: "0.4" or "0.5".
+        highest: the highest label, or None where these are no labels.
+        ratios: how many pixels of the full resolution a pixel of each lower level stands for, along each axis of space.
+    """
+    space = axes.removeprefix("c")
+    names = {ours: theirs for theirs, ours in _UNITS.items()}
+    spatial: list[dict[str, str]] = [{"name": name, "type": "space"} for name in space]
+    if about.unit:
+        spatial = [axis | {"unit": names.get(about.unit, about.unit)} for axis in spatial]
+    channel: list[dict[str, str]] = [{"name": "c", "type": "channel"}] * (len(axes) - len(space))
+    scale = about.spacing(len(space)) or (1.0,) * len(space)
+    shift = about.place.translation if isinstance(about.place, InStore) else (0.0,) * len(space)
+    datasets = []
+    # Every second pixel is taken, from the first: the centre of the first stays where it is.
+    for number, ratio in enumerate([(1,) * len(space), *ratios]):
+        steps = [edge * times for edge, times in zip(scale, ratio, strict=True)]
+        transforms = [
+            {"type": "scale", "scale": [1.0] * len(channel) + steps},
+            {"type": "translation", "translation": [0.0] * len(channel) + list(shift)},
+        ]
+        datasets.append({"path": str(number), "coordinateTransformations": transforms})
+    image: dict[str, Any] = {"axes": channel + spatial, "datasets": datasets}
+    label: dict[str, Any] = {}
+    if highest is not None:
+        table = [
+            {"label-value": label, "rgba": [*colour, 255]} for label, colour in enumerate(label_colours(about)) if label
+        ]
+        label = {"image-label": {"colors": table[:highest]}}
+    if version == "0.4":
+        label = {key: {"version": "0.4", **value} for key, value in label.items()}
+        return {"multiscales": [image | {"version": "0.4"}], **label}
+    return {"ome": {"version": "0.5", "multiscales": [image], **label}}
+
+
+def _levels(path: Path, *, all_of_them: bool = False) -> list[_Level]:
+    """Read the JSON of the image, and of its first level or of all."""
     described, version = _described(path)
     images = described.get("multiscales")
     if not isinstance(images, list) or not images:
         raise ImageError(f"{path}: is a Zarr folder without an OME-Zarr image (multiscales); give the image's folder")
-    image = images[0]
-    first = image["datasets"][0]
-    folder = path / str(first["path"])
+    stored = images[0]["datasets"]
+    return [_level(path, images[0], each, version) for each in (stored if all_of_them else stored[:1])]
+
+
+def _level(path: Path, image: dict[str, Any], stored: dict[str, Any], version: str) -> _Level:
+    folder = path / str(stored["path"])
     if not folder.resolve().is_relative_to(path.resolve()):
-        raise ImageError(f"{path}: its first level lies outside of it ({first['path']!r}); it is damaged")
+        raise ImageError(f"{path}: a level of it lies outside of it ({stored['path']!r}); it is damaged")
     array = _json(path, folder / ("zarr.json" if version == "0.5" else ".zarray"))
     names = [axis["name"] for axis in image["axes"]]
     layout = layout_of(path, "".join(name[:1].upper() for name in names), [int(n) for n in array["shape"]])
     if len(names) != len(array["shape"]):
         raise ImageError(f"{path}: names {len(names)} axes for an array of {len(array['shape'])}; it is damaged")
-    scale, shift = _transforms(first, image, len(names))
+    scale, shift = _transforms(stored, image, len(names))
     place = names.index("z") if layout.real_depth else None
     wanted = [place] if len(layout.axes) == 4 else []
     wanted += [names.index("y"), names.index("x")]
@@ -214,9 +298,8 @@ def _codecs(array: dict[str, Any]) -> set[str]:
     return found
 
 
-def _check_chunks(path: Path, array: dict[str, Any], dtype: np.dtype[Any], max_bytes: int) -> None:
+def _check_chunks(path: Path, chunks: Sequence[int], dtype: np.dtype[Any], max_bytes: int) -> None:
     """A chunk is decoded whole, so its size is held against the limit too."""
-    chunks = array.get("chunks") or array["chunk_grid"]["configuration"]["chunk_shape"]
     stored = math.prod(int(n) for n in chunks) * dtype.itemsize
     if stored > max_bytes:
         raise ImageError(f"{path}: its header says chunks of {stored} bytes; it is damaged, save it again")

@@ -20,8 +20,13 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
 
 @contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """Run a third-party decoder: whatever it raises becomes one ImageError, its warnings stay unheard."""
+def decoding(path: Path | str, part: str = "") -> Iterator[None]:
+    """Run a third-party decoder: whatever it raises becomes one ImageError, its warnings stay unheard.
+
+    Args:
+        path: the file.
+        part: what of it is decoded, for the message; ends with a space.
+    """
     with _silence:
         try:
             yield
@@ -29,7 +34,9 @@ def decoding(path: Path) -> Iterator[None]:
             raise
         # A decoder fed a damaged file may raise anything at all, from KeyError to struct.error.
         except Exception as error:
-            raise ImageError(f"{path}: cannot be decoded ({_said(error)}); it is damaged or incomplete") from error
+            raise ImageError(
+                f"{path}: {part}cannot be decoded ({_said(error)}); it is damaged or incomplete"
+            ) from error
 
 
 @contextmanager

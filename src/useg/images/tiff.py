@@ -12,6 +12,7 @@ as for JPEG.
 
 import math
 import re
+import struct
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
-from jaxtyping import Float, Integer
+from jaxtyping import Shaped
 
 from useg.errors import ImageError
-from useg.images.image import MAX_BYTES, About, Header, Image, Layout, check_claim, layout_of, oriented
-from useg.images.polite import decoding, encoding
+from useg.images.image import MAX_BYTES, Header, Image, Layout, check_claim, layout_of, oriented
+from useg.images.polite import decoding
 
 _STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
-_GEO_KEYS = 34735
+_GEO_KEYS, _DESCRIPTION = 34735, 270
 _PALETTE, _CMYK, _WHITE_IS_ZERO = 3, 5, 0
 _ALPHA = (1, 2)
 _UNCOMPRESSED = 1
@@ -60,21 +61,12 @@ def read(
         ImageError: the file is damaged, truncated, too large, or has axes that no image has.
     """
     with decoding(path), tifffile.TiffFile(path, _multifile=False) as file:
-        series, layout = _series(path, file, page)
-        header = _header(file, series, layout, indices=indices)
-        _check(path, file, series, header, max_bytes)
-        first = series.keyframe
-        array = np.asarray(series.asarray()).transpose(layout.order).reshape(layout.shape)
-        if array.dtype == np.bool_:
-            array = (array ^ (first.photometric == _WHITE_IS_ZERO)).astype(np.uint8)
-        if first.photometric == _PALETTE:
-            array = array if indices else _coloured(array, first)
-        elif first.photometric == _CMYK and len(array) >= 4:
-            array = _from_cmyk(array)
-        elif not alpha:
-            array = array[_kept(first, layout.shape[0])]
-        native = array.dtype.newbyteorder("=")
-        array = np.ascontiguousarray(oriented(array, _orientation(first)), dtype=native)
+        series, layout = first_series(path, file, page)
+        header = header_of(file, series, layout, indices=indices)
+        check(path, file, series, header, max_bytes)
+        array = layout.sorted(np.asarray(series.asarray()))
+        array = oriented(shown(array, series.keyframe, indices=indices, alpha=alpha), orientation_of(series.keyframe))
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     return Image(array, header.axes, header.spacing, header.unit, path)
 
 
@@ -85,8 +77,8 @@ def read_header(path: Path, *, page: int | None = None) -> Header:
         ImageError: the header is damaged, or its axes are those of no image.
     """
     with decoding(path), tifffile.TiffFile(path, _multifile=False) as file:
-        series, layout = _series(path, file, page)
-        return _header(file, series, layout, indices=False)
+        series, layout = first_series(path, file, page)
+        return header_of(file, series, layout, indices=False)
 
 
 def page_sizes(path: Path) -> tuple[tuple[int, int], ...]:
@@ -96,33 +88,6 @@ def page_sizes(path: Path) -> tuple[tuple[int, int], ...]:
         ImageError: the file is damaged.
     """
     return tuple((height, width) for _, height, width in _pages(path))
-
-
-def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
-    """Write label numbers, deflated, with the pixel size; `Y X` or `Z Y X`."""
-    _write(path, labels, "ZYX"[-labels.ndim :], about, predictor=2)
-
-
-def write_probabilities(path: Path, scores: Float[np.ndarray, "c *space"], about: About) -> None:
-    """Write scores of classes, deflated, with the pixel size; `C Y X` or `C Z Y X`."""
-    _write(path, scores, "CZYX" if scores.ndim == 4 else "CYX", about, predictor=3)
-
-
-def _write(path: Path, array: np.ndarray, axes: str, about: About, *, predictor: int) -> None:
-    described: dict[str, Any] = {"axes": axes}
-    spacing = about.spacing(len(axes.removeprefix("C")))
-    if spacing is not None:
-        described |= {"spacing": [float(size) for size in spacing], "unit": about.unit}
-    with encoding(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            array,
-            photometric="minisblack",
-            compression="zlib",
-            predictor=predictor,
-            metadata=described,
-            bigtiff=array.nbytes > 2 * 10**9,
-        )
 
 
 def _pages(path: Path) -> tuple[tuple[int, int, int], ...]:
@@ -140,18 +105,61 @@ def _pages_then(path: Path, modified: int, size: int) -> tuple[tuple[int, int, i
         return tuple((int(page.offset), int(page.imagelength), int(page.imagewidth)) for page in pages)
 
 
-def _series(path: Path, file: tifffile.TiffFile, page: int | None) -> tuple[tifffile.TiffPageSeries, Layout]:
+def first_series(
+    path: Path, file: tifffile.TiffFile, page: int | None = None
+) -> tuple[tifffile.TiffPageSeries, Layout]:
+    """What of a file is the image: its first series, or one page.
+
+    Raises:
+        ImageError: there is none, or its axes are those of no image.
+    """
     if page is not None:
         file.filehandle.seek(_pages(path)[page][0])
         series = tifffile.TiffPageSeries([tifffile.TiffPage(file, page)])
         return series, layout_of(path, series.axes, series.shape)
     if not file.series:
         raise ImageError(f"{path}: is a TIFF without a page; it is damaged or incomplete")
+    check_chain(path, file)
     series = file.series[0]
     return series, layout_of(path, series.axes, series.shape)
 
 
-def _header(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, layout: Layout, *, indices: bool) -> Header:
+def check_chain(path: Path, file: tifffile.TiffFile) -> None:
+    """See that the chain of pages ends within the file: where it is cut off, the pages before would be an image too.
+
+    Raises:
+        ImageError: it does not, or the file ends before the description of its first page.
+    """
+    form, stream, count = file.tiff, file.filehandle, len(file.pages)
+    offset = int(file.pages[count - 1].offset)
+    stream.seek(offset)
+    (tags,) = struct.unpack(form.tagnoformat, stream.read(form.tagnosize))
+    stream.seek(offset + form.tagnosize + tags * form.tagsize)
+    (further,) = struct.unpack(form.offsetformat, stream.read(form.offsetsize))
+    if further:
+        raise ImageError(f"{path}: names more than the {count} pages that it has; it is incomplete, copy it again")
+    first = file.pages.first
+    stream.seek(first.offset)
+    (tags,) = struct.unpack(form.tagnoformat, stream.read(form.tagnosize))
+    raw = stream.read(tags * form.tagsize)
+    codes = {struct.unpack_from(file.byteorder + "H", raw, place)[0] for place in range(0, len(raw), form.tagsize)}
+    if _DESCRIPTION in codes and _DESCRIPTION not in first.tags:
+        raise ImageError(f"{path}: ends before the description of its pages; it is incomplete, copy it again")
+
+
+def header_of(
+    file: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    layout: Layout,
+    *,
+    indices: bool = False,
+    alpha: bool = False,
+) -> Header:
+    """What a series of pages says of itself.
+
+    Raises:
+        ImageError: it holds other than real numbers.
+    """
     page = series.keyframe
     dtype = np.dtype(series.dtype).newbyteorder("=")
     dtype = np.dtype(np.uint8) if dtype == np.bool_ else dtype
@@ -162,25 +170,36 @@ def _header(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, layout: La
         channels, dtype = (1 if _is_gray(_palette(page)) else 3), np.dtype(np.uint8)
     elif page.photometric == _CMYK and channels >= 4:
         channels = 3
-    elif page.photometric != _PALETTE:
+    elif page.photometric != _PALETTE and not alpha:
         channels = len(_kept(page, channels))
     spacing, unit = _spacing(file, page, layout)
-    if _orientation(page) >= 5:
+    if orientation_of(page) >= 5:
         size[-2:] = size[:-3:-1]
         spacing = (*spacing[:-2], spacing[-1], spacing[-2]) if spacing else None
     return Header(channels, tuple(size), dtype, layout.axes, spacing, unit)
 
 
-def _check(
-    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, header: Header, max_bytes: int
+def check(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, header: Header, max_bytes: int | None
 ) -> None:
-    """Hold what the header claims against the file, before anything is decoded."""
+    """Hold what the header claims against the file, before anything is decoded.
+
+    Args:
+        path, file, series, header: the file, the series in it, and what that says of itself.
+        max_bytes: largest decoded size allowed of the image; None where it is read in windows.
+
+    Raises:
+        ImageError: it is too large, damaged or incomplete.
+    """
     page = series.keyframe
     file_bytes = path.stat().st_size
-    check_claim(path, header, max_bytes=max_bytes, file_bytes=file_bytes if page.compression in _BOUNDED else None)
+    bounded = max_bytes is not None and page.compression in _BOUNDED
+    check_claim(path, header, max_bytes=max_bytes, file_bytes=file_bytes if bounded else None)
     chunk = math.prod(page.chunks) * page.dtype.itemsize if page.dtype else 0
-    if chunk > max_bytes:
-        raise ImageError(f"{path}: its header says tiles of {chunk} bytes; it is damaged, save it again")
+    # What is mapped into memory is not decoded by the strip or tile.
+    most = MAX_BYTES if max_bytes is None else max_bytes
+    if chunk > most and not (max_bytes is None and page.is_memmappable):
+        raise ImageError(f"{path}: its header says strips or tiles of {chunk} bytes, allowed are {most}; save it tiled")
     stored = series.size * page.bitspersample // 8
     # GDAL leaves empty tiles out of a file (their byte count is 0); every other plain sample must be there.
     if page.compression == _UNCOMPRESSED and 0 not in page.databytecounts and stored > file_bytes:
@@ -198,6 +217,19 @@ def _check(
         ends = (a + b for a, b in zip(one.dataoffsets, one.databytecounts, strict=False))
         if max(ends, default=0) > file_bytes:
             raise ImageError(f"{path}: ends at byte {file_bytes}, before its pixels do; it is incomplete")
+
+
+def shown(
+    array: Shaped[np.ndarray, "c *space"], page: Any, *, indices: bool = False, alpha: bool = False
+) -> Shaped[np.ndarray, "d *space"]:
+    """Samples of a page, or of a window of it, as what they stand for: colours of a palette, RGB of CMYK, no alpha."""
+    if array.dtype == np.bool_:
+        array = (array ^ (page.photometric == _WHITE_IS_ZERO)).astype(np.uint8)
+    if page.photometric == _PALETTE:
+        return array if indices else _coloured(array, page)
+    if page.photometric == _CMYK and len(array) >= 4:
+        return _from_cmyk(array)
+    return array if alpha else array[_kept(page, len(array))]
 
 
 def _kept(page: Any, channels: int) -> list[int]:
@@ -235,7 +267,8 @@ def _from_cmyk(array: np.ndarray) -> np.ndarray:
     return rgb.astype(array.dtype)
 
 
-def _orientation(page: Any) -> int:
+def orientation_of(page: Any) -> int:
+    """The orientation tag, 1..8; 1 is as stored."""
     if _GEO_KEYS in page.tags:  # a georeference places the pixels as they are stored
         return 1
     value = page.tags.valueof(274, 1)
