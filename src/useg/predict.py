@@ -21,7 +21,8 @@ from useg import machine
 from useg.errors import ImageError, SettingsError
 from useg.images.image import Image
 from useg.inputs import resize, size_as_in_training, unlike_training
-from useg.objects.separate import SeparateSettings, separate
+from useg.objects.separate import separate
+from useg.objects.settings import SeparateSettings
 from useg.unet.geometry import Tile, mirror, plan_tiles
 from useg.unet.model import ModelCard, load_model
 from useg.unet.network import UNet, fold_batch_norm

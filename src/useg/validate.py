@@ -12,7 +12,7 @@ from useg.evaluate import evaluate
 from useg.labels import IGNORE
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores
-from useg.objects.separate import find_settings, separate
+from useg.objects.separate import confidence, find_settings, separate
 from useg.predict import Prediction, Predictor
 from useg.unet.model import ModelCard
 
@@ -39,8 +39,8 @@ def validate(
     chances: list[np.ndarray] = []
 
     def keep(example: Example, prediction: Prediction) -> None:
-        if instances:  # half precision: all of them are held at once
-            chances.append(prediction.probabilities[1].astype(np.float16))
+        if instances:  # a byte a pixel: all of them are held at once
+            chances.append(confidence(prediction.probabilities[1]))
 
     # Objects are scored below, by what is found now; with what was found before, they would be looked for in vain.
     plain = Predictor(predictor.card.model_copy(update={"objects": None}), predictor.runner, predictor.settings)
@@ -48,13 +48,15 @@ def validate(
     if not instances:
         return overlap, None, predictor.card
     cases = [
-        (chance.astype(np.float32), example.objects, example.labels == IGNORE)
+        (chance, example.objects, example.labels == IGNORE)
         for chance, example in zip(chances, held_out, strict=True)
         if example.objects is not None
     ]
     apart = [_middle(case) for case in _spread(cases)]
     seen = [
-        _middle((predictor.predict(example.image).probabilities[1], example.objects, example.labels == IGNORE))
+        _middle(
+            (confidence(predictor.predict(example.image).probabilities[1]), example.objects, example.labels == IGNORE)
+        )
         for example in _spread(train)
         if example.objects is not None
     ]
@@ -80,7 +82,7 @@ def _spread(items: Sequence[Item]) -> list[Item]:
 
 
 def _middle(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probability, ids and mask of an image, no larger than TUNED_EDGE along each axis."""
+    """Confidence, ids and mask of an image, no larger than TUNED_EDGE along each axis."""
     cut = tuple(slice(max(0, (n - TUNED_EDGE) // 2), (n + TUNED_EDGE) // 2) for n in case[1].shape)
     return case[0][cut], case[1][cut], case[2][cut]
 

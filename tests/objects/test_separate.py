@@ -1,6 +1,8 @@
-"""Objects out of probabilities: equal to the plain watershed, and whole, connected, in order."""
+"""Objects out of probabilities: equal to a plain pixel-by-pixel flood, and whole, connected, in order."""
 
-import sys
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from useg.errors import DataError, SizeError
-from useg.objects.separate import SeparateSettings, find_settings, separate
+from useg.objects import chunks, grow
+from useg.objects.separate import confidence, find_settings, separate
+from useg.objects.settings import SeparateSettings
 
 
 def fields(size: tuple[int, ...] = (24, 31)) -> st.SearchStrategy[np.ndarray]:
-    """Probabilities from speckle to hills, no two pixels equal: between equals the line could be anywhere."""
+    """Probabilities from speckle to hills, as many pixels of each as of any other."""
 
     def draw(seed: int, blur: float) -> np.ndarray:
         noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=size), blur)
@@ -29,63 +32,109 @@ def thresholds() -> st.SearchStrategy[tuple[float, float]]:
     return st.tuples(st.floats(0.05, 0.95), st.floats(0.05, 0.95)).map(lambda pair: (min(pair), max(pair)))
 
 
-def plain(probability: np.ndarray, settings: SeparateSettings) -> np.ndarray:
-    """The same objects by the book: one watershed of all, then one object after the other."""
-    seeds, count = ndimage.label(probability > settings.seed_threshold)
-    for seed in range(1, count + 1):
-        if 10 * np.count_nonzero(seeds == seed) < settings.smallest:
-            seeds[seeds == seed] = 0
-    labels = watershed(-probability, seeds, mask=probability > settings.threshold)
-    ids, sizes = np.unique(labels[labels > 0], return_counts=True)
-    for small in ids[sizes < settings.smallest]:
-        labels[labels == small] = 0
+def around(pixel: tuple[int, ...], size: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Its neighbours across edges, in the order that decides between equals."""
+    for axis, step in product(range(len(size)), (-1, 1)):
+        if 0 <= pixel[axis] + step < size[axis]:
+            yield (*pixel[:axis], pixel[axis] + step, *pixel[axis + 1 :])
+
+
+def in_order(labels: np.ndarray) -> np.ndarray:
+    """Numbers 1, 2, .. in the order of the first pixels."""
     ids, first = np.unique(labels, return_index=True)
     result = np.zeros(labels.shape, np.int32)
     for number, k in enumerate((k for _, k in sorted(zip(first, ids, strict=True)) if k), 1):
         result[labels == k] = number
+    return result
+
+
+def flood(sure: np.ndarray, region: np.ndarray, labels: np.ndarray, low: int, high: int) -> None:
+    """Grow the seeds in a region, pixel by pixel, then give away what is left."""
+    free = {tuple(pixel) for pixel in np.argwhere(region & (labels == 0)).tolist()}
+    levels = grow.LEVELS[sure.ndim]
+    for level in range(1, levels + 1):
+        cut = high - (high - low) * level // levels
+        for _ in range(grow.STEPS):
+            taken = {}
+            for pixel in free:
+                beside = [near for near in around(pixel, sure.shape) if labels[near]]
+                if beside and sure[pixel] > cut:
+                    taken[pixel] = labels[max(beside, key=lambda near: sure[near])]  # of equals max takes the first
+            for pixel, number in taken.items():
+                labels[pixel] = number
+            free -= set(taken)
+    left, count = ndimage.label(region & (labels == 0))
+    grown = labels.copy()
+    for piece in range(1, count + 1):
+        pixels = [tuple(pixel) for pixel in np.argwhere(left == piece).tolist()]
+        edges = Counter(int(grown[near]) for pixel in pixels for near in around(pixel, sure.shape) if grown[near])
+        labels[left == piece] = min(edges, key=lambda number: (-edges[number], number))
+
+
+def plain(probability: np.ndarray, settings: SeparateSettings) -> np.ndarray:
+    """The same objects by the book: one region after the other, then one object after the other."""
+    sure = np.rint(255 * probability).astype(int)
+    seeds, count = ndimage.label(sure > 255 * settings.seed_threshold)
+    for seed in range(1, count + 1):
+        if 10 * np.count_nonzero(seeds == seed) < settings.smallest:
+            seeds[seeds == seed] = 0
+    labels = in_order(seeds)
+    regions, count = ndimage.label(sure > 255 * settings.threshold)
+    for k in range(1, count + 1):
+        region = regions == k
+        inside = set(labels[region].tolist()) - {0}
+        if len(inside) == 1:
+            labels[region] = inside.pop()
+        elif inside:
+            flood(sure, region, labels, int(255 * settings.threshold), int(255 * settings.seed_threshold))
+    ids, sizes = np.unique(labels[labels > 0], return_counts=True)
+    for small in ids[sizes < settings.smallest]:
+        labels[labels == small] = 0
+    result = in_order(labels)
     # Background that the object alone cuts off from the edge; around others too it is not the object's.
     corners = np.ones((3,) * labels.ndim)
     holes, count = ndimage.label(result == 0, corners)
     filled = result.copy()
     for hole in range(1, count + 1):
         pixels = holes == hole
-        around = set(np.unique(result[ndimage.binary_dilation(pixels) & ~pixels]))
+        beside = set(np.unique(result[ndimage.binary_dilation(pixels) & ~pixels]))
         inner = np.pad(np.ones([n - 2 for n in labels.shape], bool), 1)
-        if len(around) == 1 and not (pixels & ~inner).any():
-            filled[pixels] = around.pop()
+        if len(beside) == 1 and not (pixels & ~inner).any():
+            filled[pixels] = beside.pop()
     return filled
 
 
-@given(fields(), thresholds(), st.sampled_from([1, 5, 30]))
-def test_equal_to_the_plain_watershed(probability: np.ndarray, pair: tuple[float, float], smallest: int) -> None:
+@given(fields(), thresholds(), st.sampled_from([1, 5, 30]), st.sampled_from([(1, 1), (1, 3), (4, 16)]))
+def test_equal_to_the_plain_flood(
+    probability: np.ndarray, pair: tuple[float, float], smallest: int, reach: tuple[int, int]
+) -> None:
+    """Whatever the reach, and the part of an image that is looked up at once."""
     settings = SeparateSettings(threshold=pair[0], seed_threshold=pair[1], smallest=smallest)
-    labels = separate(probability, settings)
-    assert labels.dtype == np.int32
-    np.testing.assert_array_equal(labels, plain(probability, settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "_AT_ONCE", 17)
+        patch.setattr(grow, "STEPS", reach[0])
+        patch.setitem(grow.LEVELS, 2, reach[1])
+        labels = separate(probability, settings)
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(labels, plain(probability, settings))
 
 
-@given(fields((7, 9, 8)), thresholds(), st.sampled_from([1, 8]))
-def test_volumes_too(probability: np.ndarray, pair: tuple[float, float], smallest: int) -> None:
+@given(fields((7, 9, 8)), thresholds(), st.sampled_from([1, 8]), st.sampled_from([1, 8]))
+def test_volumes_too(probability: np.ndarray, pair: tuple[float, float], smallest: int, levels: int) -> None:
     settings = SeparateSettings(threshold=pair[0], seed_threshold=pair[1], smallest=smallest)
-    np.testing.assert_array_equal(separate(probability, settings), plain(probability, settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grow, "STEPS", 1)
+        patch.setitem(grow.LEVELS, 3, levels)
+        np.testing.assert_array_equal(separate(probability, settings), plain(probability, settings))
 
 
 @given(fields(), thresholds())
-def test_cut_out_or_all_at_once(probability: np.ndarray, pair: tuple[float, float]) -> None:
-    """Regions around each other are parted together; the part of an image that is looked up at once is no matter."""
+def test_a_byte_a_pixel_is_enough(probability: np.ndarray, pair: tuple[float, float]) -> None:
+    sure = confidence(probability)
+    assert sure.dtype == np.uint8
+    assert np.abs(sure / 255 - probability).max() <= 0.5 / 255 + 1e-6
     settings = SeparateSettings(threshold=pair[0], seed_threshold=pair[1])
-    big = np.zeros((40, 47), np.float32)
-    big[8:32, 8:39] = probability
-    rings = np.zeros_like(big, bool)
-    for k in (0, 2, 4, 6):
-        rings[k : 40 - k, k : 47 - k] = True
-        rings[k + 1 : 39 - k, k + 1 : 46 - k] = False
-    # Each ring is a region with two seeds whose box is all of the image.
-    big[rings] = pair[0] + (pair[1] - pair[0]) * np.linspace(0.1, 0.9, rings.sum())
-    big[[0, 2, 4, 6, 39, 37, 35, 33], 10] = np.linspace(0.96, 0.99, 8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules[separate.__module__], "_AT_ONCE", 17)
-        np.testing.assert_array_equal(separate(big, settings), plain(big, settings))
+    np.testing.assert_array_equal(separate(sure, settings), separate(probability, settings))
 
 
 @given(fields(), thresholds(), st.sampled_from([1, 5, 30]))
@@ -95,11 +144,12 @@ def test_objects_are_whole(probability: np.ndarray, pair: tuple[float, float], s
     np.testing.assert_array_equal(ids, np.arange(1, len(ids) + 1))
     assert (np.diff(first) > 0).all()
     assert (sizes >= smallest).all()
-    filled = ndimage.binary_fill_holes(probability > pair[0])
+    sure = confidence(probability)
+    filled = ndimage.binary_fill_holes(sure > 255 * pair[0])
     assert (filled[labels > 0]).all()
     for number in ids:
         assert ndimage.label(labels == number)[1] == 1
-        assert probability[labels == number].max() > pair[1]
+        assert sure[labels == number].max() > 255 * pair[1]
 
 
 @given(fields(), st.floats(0.05, 0.95), st.sampled_from([(0,), (1,), (0, 1)]))
@@ -178,6 +228,8 @@ def test_what_is_no_probability_is_told() -> None:
     for wrong in (np.nan, -3.0, 7.0):
         with pytest.raises(DataError, match="before the softmax"):
             separate(np.array([[0.5, wrong]], np.float32))
+    with pytest.raises(SizeError, match="Y X"):
+        separate(np.zeros((2, 2, 2, 2), np.float32))
     with pytest.raises(ValidationError, match="below threshold"):
         SeparateSettings(threshold=0.6, seed_threshold=0.4)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from useg.atomic import replacing
 from useg.errors import MissingError, ModelError
-from useg.objects.separate import SeparateSettings
+from useg.objects.settings import SeparateSettings
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
 
