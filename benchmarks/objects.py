@@ -20,7 +20,8 @@ from speed import model
 
 from useg import machine
 from useg.objects import SeparateSettings, separate
-from useg.predict import _resident_bytes, largest_tile
+from useg.predict import _resident_bytes
+from useg.runner import largest_tile
 from useg.unet.geometry import plan_tiles
 
 

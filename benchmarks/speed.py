@@ -39,7 +39,8 @@ from useg import machine
 from useg.demo import draw_data_set
 from useg.loop import Progress
 from useg.pace import bare_step
-from useg.predict import WORKSPACE, PredictSettings, TorchRunner, _resident_bytes, bytes_per_pixel, largest_tile
+from useg.predict import PredictSettings, _resident_bytes
+from useg.runner import WORKSPACE, TorchRunner, bytes_per_pixel, largest_tile
 from useg.settings import Settings, load_settings, override
 from useg.unet.geometry import plan_tiles
 from useg.unet.losses import LossSettings

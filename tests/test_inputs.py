@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from useg.data.dataset import Example
-from useg.inputs import describe_input, detail, resize, size_as_in_training, unlike_training
+from useg.images.windows import windows_of
+from useg.inputs import describe_input, detail, glance, resize, size_as_in_training, unlike_training
 from useg.unet.model import InputSeen
 
 
@@ -16,14 +17,18 @@ def seen_by(**changes: object) -> InputSeen:
     return InputSeen.model_validate(fields | changes)
 
 
+def told(seen: InputSeen, image: np.ndarray, *size: object) -> list[str]:
+    return unlike_training(seen, glance(windows_of(image)), *size)  # type: ignore[arg-type]
+
+
 def gray(low: int, high: int, dtype: str = "uint8") -> np.ndarray:
     return np.linspace(low, high, 400).reshape(1, 20, 20).astype(dtype)
 
 
 def test_an_image_like_those_of_the_training_gives_no_warning() -> None:
-    assert unlike_training(seen_by(), gray(0, 150), [0.5, 0.52]) == []
-    assert unlike_training(seen_by(spacing=None), gray(20, 90), [7.0, 7.0]) == []
-    assert unlike_training(seen_by(), gray(20, 90), None) == []
+    assert told(seen_by(), gray(0, 150), [0.5, 0.52]) == []
+    assert told(seen_by(spacing=None), gray(20, 90), [7.0, 7.0]) == []
+    assert told(seen_by(), gray(20, 90), None) == []
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_an_image_like_those_of_the_training_gives_no_warning() -> None:
     ],
 )
 def test_an_image_that_is_unlike_them_gives_one(image: np.ndarray, spacing: list[float] | None, says: str) -> None:
-    (warning,) = unlike_training(seen_by(), image, spacing)
+    (warning,) = told(seen_by(), image, spacing)
     assert says in warning
 
 
@@ -45,13 +50,13 @@ def test_pixels_that_are_not_finite_are_told() -> None:
     image = gray(20, 90, "float32")
     image[0, 3, 4] = np.nan
     image[0, 5, 6] = np.inf
-    (warning,) = unlike_training(seen_by(dtype="float32"), image)
+    (warning,) = told(seen_by(dtype="float32"), image)
     assert "not finite" in warning
 
 
 def test_the_channel_of_a_warning_is_named() -> None:
     seen = InputSeen(dtype="uint8", low=[0, 0], high=[100, 100])
-    (warning,) = unlike_training(seen, np.concatenate([gray(0, 100), gray(0, 250)]))
+    (warning,) = told(seen, np.concatenate([gray(0, 100), gray(0, 250)]))
     assert "in channel 1 go from" in warning
 
 
@@ -84,8 +89,8 @@ def test_blur_takes_detail_and_noise_gives_it() -> None:
 def test_blurred_images_are_told() -> None:
     seen = describe_input(examples())
     assert (seen.spacing, seen.unit) == ([0.5, 0.5], "µm")
-    assert unlike_training(seen, cells(9)) == []
-    (blurred,) = unlike_training(seen, gaussian_filter(cells(9), (0, 3, 3)))
+    assert told(seen, cells(9)) == []
+    (blurred,) = told(seen, gaussian_filter(cells(9), (0, 3, 3)))
     assert "blurred" in blurred
 
 
@@ -105,7 +110,7 @@ def test_images_are_scaled_to_the_pixels_of_the_training(spacing: tuple[float, f
 
 def test_pixels_beyond_comparison_are_left() -> None:
     assert size_as_in_training(seen_by(unit="µm"), (90, 90), (5.0, 5.0), "µm") == (90, 90)
-    (warning,) = unlike_training(seen_by(unit="µm"), gray(20, 90), (5.0, 5.0), "µm")
+    (warning,) = told(seen_by(unit="µm"), gray(20, 90), (5.0, 5.0), "µm")
     assert "will not be as learned" in warning
 
 

@@ -12,27 +12,24 @@ from hypothesis.extra import numpy as npst
 
 from useg.errors import ImageError, MissingError, SettingsError
 from useg.images.image import Image
+from useg.images.windows import windows_of
 from useg.inputs import resize
 from useg.predict import (
     BLOCK_PIXELS,
-    WORKSPACE,
     Predictor,
     PredictSettings,
-    TorchRunner,
-    bytes_per_pixel,
     in_blocks,
-    largest_tile,
     most_probable,
-    read_mirrored,
     run_tiles,
     softmax,
-    symmetric_views,
 )
+from useg.runner import WORKSPACE, TorchRunner, bytes_per_pixel, largest_tile
 from useg.unet.geometry import plan_tiles
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.network import UNet
 from useg.unet.normalise import NormaliseSettings, measure
 from useg.unet.settings import UNetSettings, article_settings
+from useg.views import read_mirrored, symmetric_views
 
 TOLERANCE = 1e-5
 PLENTY = PredictSettings(device="cpu", precision="float32", max_memory=10**10)
@@ -262,7 +259,7 @@ def test_beyond_the_border_lie_mirror_images(size: list[int], padding: str, larg
     padded = np.pad(image, [(0, 0)] + [(60, 60)] * len(size), mode="reflect")
     for tile in plan_tiles(geometry, size, [largest] * len(size)):
         window = tuple(slice(60 + span.first, 60 + span.last) for span in tile.spans)
-        np.testing.assert_array_equal(read_mirrored(image, tile), padded[(slice(None), *window)])
+        np.testing.assert_array_equal(read_mirrored(windows_of(image), tile), padded[(slice(None), *window)])
 
 
 @pytest.mark.parametrize("flips", [[], ["x"], ["y"], ["x", "y"], ["x", "y", "transpose"], ["transpose"]])

@@ -235,7 +235,7 @@ def test_a_bad_file_is_reported_and_the_others_go_on(tmp_path: Path, model: Path
         assert error is not None
         assert str(sources[index]) in error
         assert len(error.splitlines()) == 1
-        assert results[index].prediction is None
+        assert results[index].warnings == ()
         assert not results[index].skipped
     assert "3 channels" in str(results[2].error)
     made = {f.stem.removesuffix("_probabilities") for f in out.iterdir() if is_image_file(f)}

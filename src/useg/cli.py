@@ -13,6 +13,7 @@ from useg.console import (
     count,
     describe_image,
     describe_model,
+    prediction_bars,
     print_json,
     print_out,
     progress_bar,
@@ -217,11 +218,24 @@ def predict(
     tta: TtaOption = False,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that share the work, in blocks (useg[cluster]).", min=1)] = 1,
+    scheduler: Annotated[
+        str, typer.Option(help="Address of a dask scheduler whose workers do it, such as tcp://host:8786.")
+    ] = "",
+    where: Annotated[
+        Path | None, typer.Option(help="Coarse mask of the image; blocks where it is 0 are left out.")
+    ] = None,
+    skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave out blocks without signal.")] = False,
 ) -> None:
-    """Segment images of any size. Repeating the command goes on where it was."""
+    """Segment images of any size. Repeating the command goes on where it was.
+
+    An image that does not fit in the memory allowed is predicted in blocks, through a store on disk.
+    """
     from useg.predict import Predictor, PredictSettings
     from useg.predict_files import FileResult, Outputs, find_inputs, precision_used, predict_files
+    from useg.predict_store import StoreSettings, StoreWatch
     from useg.unet.model import read_card
+    from useg.workers import WorkerSettings
 
     if (geojson or rois or table) and not instances:
         raise SettingsError("--geojson, --rois and --table describe objects; add --instances")
@@ -231,16 +245,20 @@ def predict(
         device=device, precision=precision_used(out), max_memory=parse_bytes(max_memory), tta=tta
     )
     predictor = Predictor.load(model, settings)
-    with progress_bar("predicting", len(sources)) as advance:
+    in_blocks = workers > 1 or scheduler or where or skip_empty
+    crew = WorkerSettings(workers=workers, scheduler=scheduler)
+    store = StoreSettings(workers=crew, where=where, skip_empty=skip_empty) if in_blocks else None
+    with prediction_bars(len(sources)) as (advance, on_block):
 
         def report(result: FileResult) -> None:
             advance()
             if result.error:
                 say(f"failed: {result.error}")
-            for warning in result.prediction.warnings if result.prediction else []:
+            for warning in result.warnings:
                 say(f"warning: {result.source}: {warning}")
 
-        results = predict_files(predictor, model, sources, out, outputs, watch=report)
+        told = StoreWatch(on_text=say, on_block=on_block)
+        results = predict_files(predictor, model, sources, out, outputs, store=store, watch=report, watch_store=told)
     failed, skipped = sum(r.error is not None for r in results), sum(r.skipped for r in results)
     done = len(results) - failed - skipped
     seconds = sum(r.seconds for r in results)

@@ -245,6 +245,31 @@ def progress_line(p: Progress) -> str:
 @contextmanager
 def progress_bar(what: str, total: int | None) -> Iterator[Any]:
     """A bar over files; yields the function that moves it by one."""
+    with _bars() as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda: bars.advance(task)
+
+
+@contextmanager
+def prediction_bars(files: int) -> Iterator[tuple[Any, Any]]:
+    """Bars over files, and over the blocks of a large one; yields the functions that move them.
+
+    Where nobody watches, a line a tenth of the blocks.
+    """
+    with _bars() as bars:
+        task = bars.add_task("predicting", total=files)
+        blocks = bars.add_task("blocks", total=None, visible=False)
+
+        def on_block(done: int, total: int) -> None:
+            bars.update(blocks, completed=done, total=total, visible=done < total)
+            if not console().is_terminal and done * 10 // total > (done - 1) * 10 // total:
+                say(f"{done} of {total} blocks")
+
+        yield lambda: bars.advance(task), on_block
+
+
+@contextmanager
+def _bars() -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
@@ -254,9 +279,8 @@ def progress_bar(what: str, total: int | None) -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=console(), transient=True, disable=not console().is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+    with Bar(*columns, console=console(), transient=True, disable=not console().is_terminal) as bars:
+        yield bars
 
 
 def console() -> Any:

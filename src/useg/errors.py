@@ -9,7 +9,8 @@
     ├── OutputError            something stands where we would write          (FileExistsError)
     ├── MissingError           a file or folder that is not there             (FileNotFoundError)
     ├── MissingExtraError      an optional library that is not installed      (ImportError)
-    └── TrainingError          training cannot go on                          (RuntimeError)
+    ├── TrainingError          training cannot go on                          (RuntimeError)
+    └── WorkerError            workers that are not there, or die             (RuntimeError)
 
 A message names the file, says what is wrong with the value that was seen, and what to do. Anything else that
 leaves the library is a bug.
@@ -58,6 +59,10 @@ class MissingExtraError(UsegError, ImportError):
 
 class TrainingError(UsegError, RuntimeError):
     """Training cannot go on."""
+
+
+class WorkerError(UsegError, RuntimeError):
+    """Workers that are not there, or that die of what they are given."""
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from useg.data.dataset import Example
+from useg.images.windows import Windows
 from useg.unet.model import InputSeen
-from useg.unet.normalise import subsample
+from useg.unet.normalise import sample_steps, subsample
 
 SAME_SIZE = 1.1
 """Pixel sizes up to this ratio are taken for the same."""
@@ -19,6 +21,26 @@ BLURRED = 0.6
 """An image with less detail than this share of the least that training saw is told to be blurred."""
 DETAIL_EDGE = 512
 """Pixels along an axis of the middle of an image, in which its detail is measured."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What is looked at of an image of any size.
+
+    Attributes:
+        size: of the whole image, in pixels.
+        small: every n-th pixel, as `subsample` takes them. middle: of which the detail is told.
+    """
+
+    size: tuple[int, ...]
+    small: Shaped[np.ndarray, "c *small"]
+    middle: Shaped[np.ndarray, "c *middle"]
+
+
+def glance(image: Windows) -> Glance:
+    """Look at an image, reading it in parts."""
+    size = image.header.size
+    return Glance(size, image.strided(sample_steps(size)), image.read(_middle(size)))
 
 
 def describe_input(train: Sequence[Example]) -> InputSeen:
@@ -46,8 +68,7 @@ def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
     The mean of |x(i-1) - 2 x(i) + x(i+1)| over the mean of |x(i) - x(i+1)| along the last axis. Both grow alike with
     contrast and with the number of edges, so that what is left is how sharp these are. None for an even image.
     """
-    middle = tuple(slice(max(0, (n - DETAIL_EDGE) // 2), (n + DETAIL_EDGE) // 2) for n in image.shape[1:])
-    values = image[(slice(None), *middle)].astype(np.float32)
+    values = image[(slice(None), *_middle(image.shape[1:]))].astype(np.float32)
     slope = np.diff(np.where(np.isfinite(values), values, 0), axis=-1)
     steepness = float(np.abs(slope).mean()) if slope.size else 0.0
     if slope.shape[-1] < 2 or not 0 < steepness < np.inf:
@@ -55,17 +76,21 @@ def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
     return float(np.abs(np.diff(slope, axis=-1)).mean()) / steepness
 
 
+def _middle(size: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(max(0, (n - DETAIL_EDGE) // 2), min(n, (n + DETAIL_EDGE) // 2)) for n in size)
+
+
 def unlike_training(
     seen: InputSeen,
-    image: Shaped[np.ndarray, "c *size"],
+    image: Glance,
     spacing: Sequence[float] | None = None,
     unit: str | None = None,
 ) -> list[str]:
     """In words, how an image differs from the training images in type, range, detail and pixel size."""
     found = []
-    if str(image.dtype) != seen.dtype:
-        found.append(f"its pixels are {image.dtype}, those of the training images {seen.dtype}")
-    values = subsample(image).reshape(image.shape[0], -1)
+    values = image.small.reshape(len(image.small), -1)
+    if str(values.dtype) != seen.dtype:
+        found.append(f"its pixels are {values.dtype}, those of the training images {seen.dtype}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         found.append("some of its pixels are not finite; they are read as the mean")
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
@@ -80,13 +105,12 @@ def unlike_training(
                 f"its gray values{where} go from {low:g} to {high:g}, those of the training images "
                 f"from {seen.low[channel]:g} to {seen.high[channel]:g}"
             )
-    sharp = detail(image) if seen.detail is not None else None
+    sharp = detail(image.middle) if seen.detail is not None else None
     if seen.detail is not None and sharp is not None and sharp < BLURRED * seen.detail:
         found.append(f"it is more blurred than the training images (detail {sharp:.2f}, not {seen.detail:.2f})")
     if _differs(seen, spacing, unit):
         assert spacing is not None and seen.spacing is not None
-        size = image.shape[1:]
-        scaled = size_as_in_training(seen, size, spacing, unit) != size
+        scaled = size_as_in_training(seen, image.size, spacing, unit) != image.size
         then = "it is scaled to that, and the result back" if scaled else "sizes of what is seen will not be as learned"
         theirs = f"{_words(spacing)} {unit or ''}".rstrip()
         found.append(

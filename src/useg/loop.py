@@ -25,7 +25,8 @@ from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
 from useg.inputs import describe_input
-from useg.predict import Predictor, TorchRunner
+from useg.predict import Predictor
+from useg.runner import TorchRunner
 from useg.settings import Settings
 from useg.unet.losses import segmentation_loss
 from useg.unet.model import ClassInfo, ModelCard, save_model

@@ -9,9 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped, UInt8
@@ -20,20 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from useg import machine
 from useg.errors import ImageError, SettingsError
 from useg.images.image import Image
-from useg.inputs import resize, size_as_in_training, unlike_training
+from useg.images.windows import windows_of
+from useg.inputs import glance, resize, size_as_in_training, unlike_training
 from useg.objects.separate import separate
 from useg.objects.settings import SeparateSettings
-from useg.unet.geometry import Tile, mirror, plan_tiles
+from useg.runner import WORKSPACE, Runner, TorchRunner, largest_tile
+from useg.unet.geometry import Tile, plan_tiles
 from useg.unet.model import ModelCard, load_model
-from useg.unet.network import UNet, fold_batch_norm
 from useg.unet.normalise import Intensity, measure
+from useg.views import read_mirrored, symmetric_views
 
-WORKSPACE = 100_000_000
-"""Bytes that torch takes beside the tiles, whatever their size: scratch of the convolutions, gaps in the heap."""
 BLOCK_PIXELS = 1 << 15
 """Pixels that are worked on at a time behind the network."""
-LARGEST_TILE = 3072
-"""Pixels along an axis of a 2-D tile beyond which a CPU gains nothing more."""
 
 
 class PredictSettings(BaseModel):
@@ -69,36 +66,6 @@ class Prediction:
     warnings: list[str]
 
 
-@runtime_checkable
-class Runner(Protocol):
-    """An engine: normalised float32 `C *size` -> scores float32 `K *kept`."""
-
-    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
-        """Run the network on one tile and return the window `keep` of its output."""
-
-
-class TorchRunner:
-    """Runs a `UNet` with torch, in channels-last memory."""
-
-    def __init__(self, network: UNet, device: str = "auto", precision: str = "auto") -> None:
-        machine.keep_freed_memory()
-        self.device = machine.find_device(device)
-        self.precision = machine.probe_precision(self.device) if precision == "auto" else precision
-        self._layout = machine.memory_layout(network.settings.dims)
-        self.network = machine.place(fold_batch_norm(network), self.device, network.settings.dims)
-
-    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
-        """Scores of the window `keep` of one tile."""
-        import torch
-
-        batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(self.device, memory_format=self._layout)
-        lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-        with torch.inference_mode(), lower:
-            scores = self.network(batch, keep)[0].float().cpu()
-        result: Float[np.ndarray, "k *kept"] = scores.numpy()
-        return result
-
-
 class Predictor:
     """A model, ready to segment images: `useg.load("model.safetensors").predict(array)`."""
 
@@ -131,29 +98,37 @@ class Predictor:
         """
         name = str(image.path) if isinstance(image, Image) and image.path else "the image"
         array = image.array if isinstance(image, Image) else _channels_first(image, self.card)
-        settings = self.card.network
-        if array.ndim != settings.dims + 1:
-            raise ImageError(
-                f"{name}: has {array.ndim - 1} axes besides channels, but the model works on {settings.dims}-D images; "
-                + ("save its slices as images" if settings.dims == 2 else "give whole volumes")
-            )
-        if array.shape[0] != settings.in_channels:
-            raise ImageError(
-                f"{name}: has {array.shape[0]} channels, but the model was trained on {settings.in_channels}; "
-                "convert it to the channels of the training images"
-            )
-        if not array.size:
-            raise ImageError(f"{name}: has no pixels; its size is {' x '.join(map(str, array.shape[1:]))}")
+        self.require_input(name, array.shape)
         if array.dtype == np.bool_:
             array = array.astype(np.uint8)  # as 1-bit files are read
         spacing, unit = (image.spacing, image.unit) if isinstance(image, Image) else (None, None)
-        warnings = unlike_training(self.card.input, array, spacing, unit)
+        warnings = unlike_training(self.card.input, glance(windows_of(array)), spacing, unit)
         size = array.shape[1:]
         seen_size = size_as_in_training(self.card.input, size, spacing, unit)
         probabilities = self._probabilities(array if seen_size == size else resize(array, seen_size))
         if seen_size != size:
             probabilities = resize(probabilities, size)
         return Prediction(most_probable(probabilities), probabilities, warnings)
+
+    def require_input(self, name: str, shape: Sequence[int]) -> None:
+        """See that the network can take an image of this shape, channels first.
+
+        Raises:
+            ImageError: another number of axes or channels than the model knows, or no pixels.
+        """
+        settings = self.card.network
+        if len(shape) != settings.dims + 1:
+            raise ImageError(
+                f"{name}: has {len(shape) - 1} axes besides channels, but the model works on {settings.dims}-D images; "
+                + ("save its slices as images" if settings.dims == 2 else "give whole volumes")
+            )
+        if shape[0] != settings.in_channels:
+            raise ImageError(
+                f"{name}: has {shape[0]} channels, but the model was trained on {settings.in_channels}; "
+                "convert it to the channels of the training images"
+            )
+        if 0 in shape:
+            raise ImageError(f"{name}: has no pixels; its size is {' x '.join(map(str, shape[1:]))}")
 
     def objects(self, prediction: Prediction) -> Integer[np.ndarray, "*size"]:
         """Objects of a prediction, numbered 1, 2, ..., by what the model found out on its validation images.
@@ -176,7 +151,7 @@ class Predictor:
         card = self.card
         intensity = measure(array, card.normalise)
         limit = self.settings.max_memory or machine.free_memory() // 2
-        views = symmetric_views(card.flips, array.ndim - 1) if self.settings.tta else [_identity(array.ndim - 1)]
+        views = symmetric_views(card.flips if self.settings.tta else [], array.ndim - 1)
         total: Float[np.ndarray, "k *size"] | None = None
         for view in views:
             turned = view.apply(array)
@@ -197,29 +172,29 @@ def run_tiles(
     card: ModelCard,
 ) -> Float[np.ndarray, "k *size"]:
     """Probabilities of the whole image, tile by tile: each tile's core is computed once and nothing is blended."""
-    result = np.empty((card.network.classes, *image.shape[1:]), np.float32)
-    shift = np.array(card.score_shift, np.float32).reshape(-1, *[1] * (image.ndim - 1))
+    result, source = np.empty((card.network.classes, *image.shape[1:]), np.float32), windows_of(image)
     # The largest first: the blocks of memory that it leaves then serve all others.
     for tile in sorted(tiles, key=lambda t: math.prod(t.shape), reverse=True):
-        scores = runner(intensity.apply(read_mirrored(image, tile)), tile.keep)
-        target = result[(slice(None), *tile.core)]
-
-        def finish(rows: slice, scores: np.ndarray = scores, target: np.ndarray = target) -> None:
-            target[:, rows] = softmax(scores[:, rows] + shift)
-
-        in_blocks(finish, scores.shape[1:])
+        values = intensity.apply(read_mirrored(source, tile))
+        run_tile(values, tile, runner, card, out=result[(slice(None), *tile.core)])
     return result
 
 
-def read_mirrored(image: Shaped[np.ndarray, "c *size"], tile: Tile) -> Shaped[np.ndarray, "c *tile"]:
-    """The pixels that a tile reads; beyond the image's border, their mirror images."""
-    for axis, span in enumerate(tile.spans, start=1):
-        size = image.shape[axis]
-        if span.first >= 0 and span.last <= size:
-            image = image[(slice(None),) * axis + (slice(span.first, span.last),)]
-        else:
-            image = image.take(mirror(np.arange(span.first, span.last), size), axis)
-    return image
+def run_tile(
+    values: Float[np.ndarray, "c *tile"],
+    tile: Tile,
+    runner: Runner,
+    card: ModelCard,
+    out: Float[np.ndarray, "k *core"],
+) -> None:
+    """Probabilities of one tile's core into `out`; `values` is what the tile reads, normalised."""
+    scores = runner(values, tile.keep)
+    shift = np.array(card.score_shift, np.float32).reshape(-1, *[1] * (out.ndim - 1))
+
+    def finish(rows: slice) -> None:
+        out[:, rows] = softmax(scores[:, rows] + shift)
+
+    in_blocks(finish, scores.shape[1:])
 
 
 def softmax(scores: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"]:
@@ -253,68 +228,6 @@ def in_blocks(work: Callable[[slice], None], size: Sequence[int]) -> None:
     with ThreadPoolExecutor(machine.cores(), thread_name_prefix="pixels") as pool:
         for _ in pool.map(work, blocks):
             pass
-
-
-def largest_tile(card: ModelCard, size: Sequence[int], limit: int, precision: str = "float32") -> list[int]:
-    """The most pixels that a tile may read along each axis so that the network stays below `limit` bytes.
-
-    Raises:
-        SettingsError: not even the smallest tile fits.
-    """
-    geometry, dims = card.network.geometry, len(size)
-    whole = [t.length for t in (geometry.tiles(n, n)[0] for n in size)]
-    pixels = limit / bytes_per_pixel(card, precision)
-    smallest = geometry.smallest_tile
-    if pixels < min(smallest**dims, np.prod(whole)):
-        raise SettingsError(
-            f"--max-memory leaves {max(0, limit) / 1e6:.0f} MB for the network, but one tile needs "
-            f"{bytes_per_pixel(card, precision) * smallest**dims / 1e6:.0f} MB; allow more memory"
-        )
-    # Short axes are read whole; what they leave is shared by the long ones.
-    edge, largest = pixels ** (1 / dims), list(whole)
-    for rank, axis in enumerate(sorted(range(dims), key=lambda a: whole[a])):
-        edge = min(LARGEST_TILE if dims == 2 else LARGEST_TILE // 8, pixels ** (1 / (dims - rank)))
-        largest[axis] = min(whole[axis], max(smallest, int(edge)))
-        pixels /= largest[axis]
-    return largest
-
-
-def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
-    """Memory that the network needs for each pixel of a tile (`benchmarks/speed.py` measures it)."""
-    s, value = card.network, 2 if precision == "bfloat16" else 4
-    # The finest level of the expansive path holds two joined maps, the results of two convolutions and the level below:
-    # 4.5 widths. As much again is lost in gaps between blocks that torch has freed.
-    return value * 9 * s.width / s.patch**s.dims + (4 + value) * s.in_channels + 12 * s.classes
-
-
-@dataclass(frozen=True)
-class View:
-    """A symmetry of the grid: an exchange of the last two axes, then flips of some."""
-
-    transpose: bool
-    flipped: tuple[int, ...]
-
-    def apply(self, array: Shaped[np.ndarray, "c *size"]) -> Shaped[np.ndarray, "c *turned"]:
-        """The array seen this way."""
-        array = array.swapaxes(-1, -2) if self.transpose else array
-        return np.flip(array, self.flipped)
-
-    def undo(self, array: Shaped[np.ndarray, "c *turned"]) -> Shaped[np.ndarray, "c *size"]:
-        """Back from `apply`."""
-        array = np.flip(array, self.flipped)
-        return array.swapaxes(-1, -2) if self.transpose else array
-
-
-def symmetric_views(flips: Sequence[str], dims: int) -> list[View]:
-    """All combinations of the named symmetries: 2 for "x" alone, 8 for "x", "y" and "transpose"."""
-    axes = [dims if name == "x" else dims - 1 for name in ("x", "y") if name in flips]
-    turns = (False, True) if "transpose" in flips else (False,)
-    choices = product(turns, *[(False, True)] * len(axes))
-    return [View(turn, tuple(a for a, on in zip(axes, on_off, strict=True) if on)) for turn, *on_off in choices]
-
-
-def _identity(dims: int) -> View:
-    return symmetric_views([], dims)[0]
 
 
 def _resident_bytes(card: ModelCard, array: np.ndarray, views: int) -> int:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Integer
 
+from useg import machine
 from useg.atomic import require_output_folder, write_text
+from useg.blocks import fits_in_memory
 from useg.data.dataset import stem_of
-from useg.errors import DataError, MissingError, OutputError, SettingsError, UsegError
-from useg.images.files import is_image_file, is_series, label_suffix, read, write_labels, write_probabilities
+from useg.errors import DataError, ImageError, MissingError, OutputError, SettingsError, UsegError
+from useg.images.files import (
+    is_image_file,
+    is_series,
+    label_suffix,
+    read,
+    read_header,
+    write_labels,
+    write_probabilities,
+)
 from useg.images.image import Image
 from useg.objects.outlines import write_geojson, write_rois
 from useg.objects.table import object_table, write_table
-from useg.predict import Prediction, Predictor
-from useg.unet.model import ClassInfo, find_model
+from useg.predict import Predictor
+from useg.predict_store import StoreSettings, StoreWatch, predict_store, work_folder
+from useg.unet.model import ClassInfo, digest
 
 JOURNAL = ".useg-predict.json"
 """Says which model made the files of an output folder, and of what, so that finished ones can be skipped safely."""
@@ -62,22 +73,19 @@ class FileResult:
 
     Attributes:
         source, target: the image and its label image.
-        prediction: None when the file was skipped (it was finished before) or failed.
         error: why it failed. seconds: time it took, reading and writing included.
+        skipped: it was finished before.
+        warnings: ways in which the image is unlike those that the model was trained on.
         objects: how many were found, with `Outputs.instances`.
     """
 
     source: Path
     target: Path
-    prediction: Prediction | None
     error: str | None
     seconds: float
+    skipped: bool = False
+    warnings: Sequence[str] = ()
     objects: int | None = None
-
-    @property
-    def skipped(self) -> bool:
-        """It was there already."""
-        return self.prediction is None and self.error is None
 
 
 def find_inputs(inputs: Iterable[Path], *, volumes: bool = False) -> list[Path]:
@@ -121,16 +129,20 @@ def predict_files(
     out: Path,
     outputs: Outputs | None = None,
     *,
+    store: StoreSettings | None = None,
     watch: Callable[[FileResult], None] | None = None,
+    watch_store: StoreWatch | None = None,
 ) -> list[FileResult]:
     """Predict each source into `out`: labels under its stem, and what else `outputs` names.
 
     Labels have the format of the source, its pixel size and place; PNG where that format cannot hold labels. Files
-    that an earlier call with the same model and settings finished are skipped.
+    that an earlier call with the same model and settings finished are skipped. Images that do not fit into the memory
+    allowed are predicted in blocks, through a store on disk: see `useg.predict_store`.
 
     Args:
         model: the model file, whose checksum is kept beside the results.
-        watch: called after each file.
+        store: how to predict in blocks; when given, every image is.
+        watch: called after each file. watch_store: told of the blocks of large ones.
 
     Raises:
         OutputError: `out` is no folder, or holds the predictions of another model, or made with other settings.
@@ -139,42 +151,93 @@ def predict_files(
     outputs = outputs or Outputs()
     if outputs.instances:
         predictor.require_objects()
-    journal = _Journal(out, model, predictor, outputs)
+    run = _Run(predictor, model, out, outputs, store, watch_store or StoreWatch())
     results = []
     for source in sources:
-        result = _predict_file(predictor, journal, source, out, outputs)
+        result = run.predict(source)
         results.append(result)
         if watch:
             watch(result)
     return results
 
 
-def _predict_file(predictor: Predictor, journal: _Journal, source: Path, out: Path, outputs: Outputs) -> FileResult:
-    begun, target, beside = time.monotonic(), outputs.target(out, source), outputs.beside(out, source)
-    try:
-        if journal.is_finished(source, target) and all(path.exists() for path in beside.values()):
-            return FileResult(source, target, None, None, 0.0)
-        image = read(source, alpha=predictor.card.alpha)
-        prediction = predictor.predict(image)
-        journal.begin()
+class _Run:
+    """One call: what is the same for all of its files."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        model: Path,
+        out: Path,
+        outputs: Outputs,
+        store: StoreSettings | None,
+        watch: StoreWatch,
+    ) -> None:
+        self.predictor, self.model, self.out, self.outputs = predictor, model, out, outputs
+        self.store, self.watch = store, watch
+        self.journal = _Journal(out, model, predictor, outputs)
+
+    def predict(self, source: Path) -> FileResult:
+        """One file, in memory or in blocks; what is wrong with it is in the result."""
+        begun, target, beside = (
+            time.monotonic(),
+            self.outputs.target(self.out, source),
+            self.outputs.beside(self.out, source),
+        )
+        try:
+            if self.journal.is_finished(source, target) and all(path.exists() for path in beside.values()):
+                shutil.rmtree(work_folder(target), ignore_errors=True)  # of a call that was killed just behind its end
+                return FileResult(source, target, None, 0.0, skipped=True)
+            way = self._in_memory if self.store is None and self._fits(source) else self._in_blocks
+            warnings, objects = way(source, target, beside)
+        except SettingsError:
+            raise  # it would be the same for every file
+        except UsegError as error:
+            return FileResult(source, target, str(error), time.monotonic() - begun)
+        return FileResult(source, target, None, time.monotonic() - begun, warnings=warnings, objects=objects)
+
+    def _fits(self, source: Path) -> bool:
+        header, settings = read_header(source), self.predictor.settings
+        limit = settings.max_memory or machine.free_memory() // 2
+        return fits_in_memory(self.predictor.card, header.size, header.nbytes, limit, objects=self.outputs.instances)
+
+    def _in_memory(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
+        image = read(source, alpha=self.predictor.card.alpha)
+        prediction = self.predictor.predict(image)
+        self.journal.begin()
         if "probabilities" in beside:
             write_probabilities(beside["probabilities"], prediction.probabilities, like=image)
-        objects = None
-        if outputs.instances:
-            ids = predictor.objects(prediction)
+        classes, objects = self.predictor.card.classes, None
+        if self.outputs.instances:
+            ids = self.predictor.objects(prediction)
             objects = int(ids.max(initial=0))
-            _write_objects(beside, ids, image, predictor.card.classes[1])
+            _write_objects(beside, ids, image, classes[1])
             write_labels(target, ids, like=image)
         else:
-            classes = predictor.card.classes
             colours, names = [c.colour for c in classes], [c.name for c in classes]
             write_labels(target, prediction.labels, colours=colours, names=names, like=image)
-        journal.note(source, target)
-    except SettingsError:
-        raise  # it would be the same for every file
-    except UsegError as error:
-        return FileResult(source, target, None, str(error), time.monotonic() - begun)
-    return FileResult(source, target, prediction, None, time.monotonic() - begun, objects)
+        self.journal.note(source, target)
+        return prediction.warnings, objects
+
+    def _in_blocks(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
+        if outlines := sorted(set(beside) - {"probabilities"}):
+            raise ImageError(
+                f"{source}: is predicted in blocks, where --{' and --'.join(outlines)} cannot be had; leave them "
+                "out, or allow more --max-memory"
+            )
+        done = predict_store(
+            self.predictor,
+            self.model,
+            source,
+            target,
+            self.store,
+            probabilities=beside.get("probabilities"),
+            instances=self.outputs.instances,
+            watch=replace(
+                self.watch, on_begin=self.journal.begin, on_written=lambda: self.journal.note(source, target)
+            ),
+        )
+        return done.warnings, done.objects
 
 
 def _write_objects(beside: Mapping[str, Path], ids: Integer[np.ndarray, "*size"], image: Image, of: ClassInfo) -> None:
@@ -198,9 +261,8 @@ class _Journal:
     def __init__(self, out: Path, model: Path, predictor: Predictor, outputs: Outputs) -> None:
         require_output_folder(out)
         self.path = out / JOURNAL
-        digest = hashlib.sha256(find_model(model).read_bytes()).hexdigest()
         s = predictor.settings
-        self._ours = {"model": digest, "tta": s.tta, "precision": s.precision, "instances": outputs.instances}
+        self._ours = {"model": digest(model), "tta": s.tta, "precision": s.precision, "instances": outputs.instances}
         lines = _lines(self.path)
         if lines and lines[0] != self._ours:
             raise OutputError(f"{out}: holds predictions of another model or other settings; name another folder")

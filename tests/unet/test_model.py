@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from useg.errors import MissingError, ModelError
-from useg.predict import Predictor, PredictSettings, TorchRunner
+from useg.predict import Predictor, PredictSettings
+from useg.runner import TorchRunner
 from useg.unet.model import KEY, ClassInfo, InputSeen, ModelCard, find_model, load_model, read_card, save_model
 from useg.unet.network import UNet
 from useg.unet.normalise import NormaliseSettings

@@ -37,6 +37,10 @@ def write_stored(path: Path, store: LabelStore, about: About) -> None:
         ImageError: a chunk of the store is missing or damaged.
     """
     dtype, axes = store.smallest(), store.axes.upper()
+    if store.size[-1] == 1:  # tifffile takes an axis of one for samples, when it is given tiles
+        whole = store.written([slice(None)] * len(store.size)).astype(dtype)
+        _write(path, whole, axes, about, predictor=3 if dtype.kind == "f" else 2)
+        return
     levels = [store, *(store.lower_levels() if axes == "YX" else [])]
     options = _options(axes, about, predictor=3 if dtype.kind == "f" else 2)
     with encoding(path) as temporary, tifffile.TiffWriter(temporary, bigtiff=store.nbytes > _BIG) as writer:

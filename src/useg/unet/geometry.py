@@ -165,7 +165,7 @@ class Geometry:
     def tiles(self, size: int, core: int) -> list[Span]:
         """Cover `size` pixels by tiles whose cores are `core` pixels long (rounded down to the stride grid)."""
         core = size if core >= size else max(self.stride, core // self.stride * self.stride)
-        return [self._tile(size, start, min(start + core, size)) for start in range(0, size, core)]
+        return [self.tile(size, start, min(start + core, size)) for start in range(0, size, core)]
 
     def tiles_within(self, size: int, largest: int) -> list[Span]:
         """Cover `size` pixels by the fewest tiles that read at most `largest` pixels, all about equally long.
@@ -185,12 +185,13 @@ class Geometry:
         """Cover `size` pixels by `count` tiles, or fewer where the stride grid has no more."""
         return self.tiles(size, -(-size // (count * self.stride)) * self.stride)
 
-    def _tile(self, size: int, start: int, stop: int) -> Span:
+    def tile(self, size: int, start: int, stop: int) -> Span:
+        """The tile that answers for the pixels `start`..`stop`-1 of an image of `size`, on the image's stride grid."""
         if self.padding == "valid":
             # The image lies mirrored around itself, so every tile may read past its ends.
-            first = start - self.margin - self.lead
-            length = self.fit_up(stop - start + self.shrink + self.lead + self.trail)
-            return Span(start, stop, first, first + length, self.lead)
+            skip = self.lead + start % self.stride
+            first = start - self.margin - skip
+            return Span(start, stop, first, first + self.fit_up(stop - start + self.shrink + skip + self.trail), skip)
         # Zeros at the true border belong to the network, so a tile there starts at the border itself.
         stride, end = self.stride, self.fit_up(size)
         first = max(0, (start - self.lead) // stride * stride)

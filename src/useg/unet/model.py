@@ -5,6 +5,7 @@ The file is safetensors, so nothing in it is ever executed. Its metadata holds o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -145,6 +146,15 @@ def find_model(path: Path) -> Path:
     if not path.is_file():
         raise MissingError(f"{path}: there is no such model file or run folder")
     return path
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a model file, or of that in a run folder.
+
+    Raises:
+        MissingError: there is none.
+    """
+    return hashlib.sha256(find_model(path).read_bytes()).hexdigest()
 
 
 def read_card(path: Path) -> ModelCard:

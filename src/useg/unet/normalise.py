@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,5 +109,9 @@ def _padding(values: Shaped[np.ndarray, "c n"]) -> Bool[np.ndarray, " n"]:
 
 def subsample(image: Shaped[np.ndarray, "c *size"]) -> Shaped[np.ndarray, "c *small"]:
     """A strided view of at most SAMPLE_EDGE pixels an axis."""
-    steps = tuple(slice(None, None, -(-n // SAMPLE_EDGE)) for n in image.shape[1:])
-    return image[(slice(None), *steps)]
+    return image[(slice(None), *(slice(None, None, step) for step in sample_steps(image.shape[1:])))]
+
+
+def sample_steps(size: Sequence[int]) -> list[int]:
+    """Every how many pixels of each axis `subsample` takes one."""
+    return [-(-n // SAMPLE_EDGE) for n in size]

@@ -1,0 +1,277 @@
+"""One block of an image that is larger than memory: read, predicted, and durable on disk.
+
+A work folder holds all that a process needs to do any block, so a worker is told a folder and a number:
+
+    .cells.work/  plan.json           what is done and how: `BlockPlan`, written last, so a folder without it is nothing
+                  model.safetensors   a copy of the model
+                  labels/  probabilities/  confidence/  objects/     stores, those that are asked for
+                  finished.jsonl      a line a block that is done
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+from pydantic import BaseModel, ConfigDict
+
+from useg.images.files import open_windows, read_mask
+from useg.images.image import MAX_BYTES
+from useg.images.store import LabelStore
+from useg.images.windows import Window, Windows
+from useg.objects.separate import confidence
+from useg.predict import most_probable, run_tile
+from useg.runner import TorchRunner, bytes_per_pixel, largest_tile
+from useg.unet.geometry import Tile
+from useg.unet.model import ModelCard, load_model
+from useg.unet.normalise import Intensity
+from useg.views import View, read_mirrored, symmetric_views
+
+PLAN, MODEL = "plan.json", "model.safetensors"
+"""In the work folder."""
+CHUNK = {2: 512, 3: 64}
+"""Pixels along an axis of the chunks that results are stored in, by the number of axes; less where memory is little."""
+EMPTY = 0.1
+"""A block whose gray values differ by less than this share of the spread of the whole image's has nothing in it."""
+
+
+class BlockPlan(BaseModel):
+    """What is done with each block. Kept in the work folder, so that going on gives the same bytes.
+
+    Attributes:
+        identity: of source, model and options: what must be equal to go on.
+        source: the file; empty for an array. level: of its pyramid.
+        size: of the image. chunk: of the stores. block: of the cores of tiles, a multiple of `chunk`.
+        device, precision, threads: how the network runs.
+        tta: average over the symmetries that the model knows.
+        shift, scale: the intensity of the whole image, one number a channel.
+        spread: 1st to 99th percentile of its gray values, one a channel, where empty blocks are skipped; else empty.
+        where: a coarse mask, 0 in blocks to be skipped; empty for none.
+        stores: which results are kept: "labels", "probabilities", "confidence".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identity: dict[str, Any]
+    source: str
+    level: int
+    size: tuple[int, ...]
+    chunk: tuple[int, ...]
+    block: tuple[int, ...]
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    threads: int
+    tta: bool
+    shift: list[float]
+    scale: list[float]
+    spread: list[float]
+    where: str
+    stores: list[str]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Blocks along each axis."""
+        return tuple(-(-n // edge) for n, edge in zip(self.size, self.block, strict=True))
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks; they are numbered along the last axis first."""
+        return math.prod(self.counts)
+
+    def core(self, index: int) -> Window:
+        """The window of the image that a block answers for."""
+        place = np.unravel_index(index, self.counts)
+        return tuple(
+            slice(int(i) * edge, min((int(i) + 1) * edge, n))
+            for i, edge, n in zip(place, self.block, self.size, strict=True)
+        )
+
+
+class Look(NamedTuple):
+    """What one view of a block needs: the tile in the image seen this way, and its pixels, normalised."""
+
+    view: View
+    tile: Tile
+    values: Float[np.ndarray, "c *tile"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """The blocks of one image, in any process: what it opens stays open. Pickled, it is opened anew.
+
+    Attributes:
+        folder: the work folder.
+        array: the image where it is no file.
+    """
+
+    folder: Path
+    array: Windows | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Job, (self.folder, self.array)
+
+    @cached_property
+    def plan(self) -> BlockPlan:
+        """Of the work folder."""
+        return BlockPlan.model_validate_json((self.folder / PLAN).read_text(encoding="utf-8"))
+
+    def run(self, index: int) -> bool:
+        """Read, predict and store one block; whether there was anything to predict. Doing it again does no harm."""
+        looks = self.read(index)
+        self.write(index, self.predict(looks) if looks else None)
+        return bool(looks)
+
+    def read(self, index: int) -> list[Look]:
+        """What the network must be given for a block; nothing where the block is skipped.
+
+        Raises:
+            ImageError: the source is damaged there, or has gone.
+        """
+        plan, core = self.plan, self.plan.core(index)
+        if self._where is not None and not _any_in(self._where, core, plan.size):
+            return []
+        intensity = Intensity(np.array(plan.shift, np.float32), np.array(plan.scale, np.float32))
+        geometry = self.card.network.geometry
+        looks: list[Look] = []
+        for view in symmetric_views(self.card.flips if plan.tta else [], len(plan.size)):
+            turned = view.turn_size(plan.size)
+            axes = zip(turned, view.turn(core, plan.size), strict=True)
+            tile = Tile(tuple(geometry.tile(n, part.start, part.stop) for n, part in axes))
+            pixels = read_mirrored(view.of(self._image), tile)
+            if not looks and is_empty(pixels, plan.spread):
+                return []
+            looks.append(Look(view, tile, intensity.apply(pixels)))
+        return looks
+
+    def predict(self, looks: Sequence[Look]) -> Float32[np.ndarray, "k *core"]:
+        """Probabilities of a block, the mean over its views."""
+        total: np.ndarray | None = None
+        for look in looks:
+            size = (self.card.network.classes, *(s.stop - s.start for s in look.tile.spans))
+            seen = np.empty(size, np.float32)
+            run_tile(look.values, look.tile, self.runner, self.card, out=seen)
+            total = look.view.undo(seen) if total is None else total + look.view.undo(seen)
+        assert total is not None
+        return total if len(looks) == 1 else total / np.float32(len(looks))
+
+    def write(self, index: int, probabilities: Float32[np.ndarray, "k *core"] | None) -> None:
+        """Store the results of a block, None for one that was skipped: all of the first class. Then they are durable.
+
+        Raises:
+            OutputError: the disk is full, or may not be written.
+        """
+        core = self.plan.core(index)
+        size = tuple(part.stop - part.start for part in core)
+        if probabilities is None:
+            probabilities = np.zeros((self.card.network.classes, *size), np.float32)
+            probabilities[0] = 1
+        for name in self.plan.stores:
+            store = LabelStore.open(self.folder / name)
+            store.write(core, RESULTS[name](probabilities))
+            store.sync(core)
+
+    @cached_property
+    def _image(self) -> Windows:
+        if self.array is not None:
+            return self.array
+        return open_windows(Path(self.plan.source), alpha=self.card.alpha, level=self.plan.level)
+
+    @cached_property
+    def _where(self) -> Bool[np.ndarray, "*coarse"] | None:
+        return read_mask(Path(self.plan.where)) != 0 if self.plan.where else None
+
+    @cached_property
+    def _model(self) -> tuple[ModelCard, TorchRunner]:
+        import torch
+
+        torch.set_num_threads(self.plan.threads)
+        card, network = load_model(self.folder / MODEL)
+        return card, TorchRunner(network, self.plan.device, self.plan.precision)
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the model."""
+        return self._model[0]
+
+    @property
+    def runner(self) -> TorchRunner:
+        """The network."""
+        return self._model[1]
+
+
+def run_block(job: Job, index: int) -> bool:
+    """`Job.run`, for a worker."""
+    return job.run(index)
+
+
+def _foreground(probabilities: Float32[np.ndarray, "k *core"]) -> UInt8[np.ndarray, "*core"]:
+    return confidence(probabilities[1])
+
+
+RESULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "labels": most_probable,
+    "probabilities": np.asarray,
+    "confidence": _foreground,
+}
+"""What of the probabilities is stored under each name."""
+
+
+def choose_block(
+    card: ModelCard, size: Sequence[int], sample_bytes: int, limit: int, precision: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The chunk and the block, in pixels along each axis, with which a process stays below `limit` bytes.
+
+    Args:
+        sample_bytes: of one number of the image as its file holds it.
+
+    Raises:
+        SettingsError: not even the smallest tile fits.
+    """
+    network, dims = card.network, len(size)
+    geometry = network.geometry
+    # While the network works on a tile, the next one is read and the one before is written.
+    beside = 2 * network.in_channels * (sample_bytes + 4) + 2 * 4 * network.classes
+    share = bytes_per_pixel(card, precision) / (bytes_per_pixel(card, precision) + beside)
+    reads = largest_tile(card, size, int(limit * share), precision)
+    halo = geometry.smallest_tile - geometry.stride
+    chunk, block = [], []
+    for n, read in zip(size, reads, strict=True):
+        most = max(geometry.stride, read - halo)
+        edge = geometry.stride * 2 ** max(0, int(math.log2(min(most, CHUNK[dims]) / geometry.stride)))
+        # Chunks that would waste much of what the memory allows are halved.
+        while edge > geometry.stride and most // edge * edge < 0.8 * most:
+            edge //= 2
+        count = -(-n // (most // edge * edge))
+        chunk.append(edge)
+        block.append(-(-n // (count * edge)) * edge)
+    return tuple(chunk), tuple(block)
+
+
+def is_empty(pixels: Shaped[np.ndarray, "c *size"], spread: Sequence[float]) -> bool:
+    """Whether the gray values of a block differ by less than `EMPTY` of the image's `spread`, in each channel.
+
+    Every pixel counts: one bright cell in a dark block is not nothing. Without a spread no block is empty.
+    """
+    if not spread:
+        return False
+    values = pixels.reshape(len(pixels), -1)
+    return bool((values.max(1).astype(np.float64) - values.min(1) < EMPTY * np.asarray(spread)).all())
+
+
+def _any_in(where: Bool[np.ndarray, "*coarse"], core: Window, size: Sequence[int]) -> bool:
+    """Whether a mask of any size, laid over the image, is set anywhere in a window of it."""
+    ends = zip(core, where.shape, size, strict=True)
+    return bool(where[tuple(slice(p.start * m // n, -(-p.stop * m // n)) for p, m, n in ends)].any())
+
+
+def fits_in_memory(card: ModelCard, size: Sequence[int], image_bytes: int, limit: int, *, objects: bool) -> bool:
+    """Whether an image, its probabilities and labels, and a tile that is worth the name stay below `limit` bytes."""
+    a_pixel = 4 * card.network.classes + 1 + (24 if objects else 0)
+    tile = min(math.prod(size), 4 * card.network.geometry.smallest_tile ** len(size)) * bytes_per_pixel(card)
+    return image_bytes <= MAX_BYTES and image_bytes + math.prod(size) * a_pixel + tile <= limit

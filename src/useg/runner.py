@@ -1,0 +1,81 @@
+"""The engine of a prediction: one tile through the network, and how much memory that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from useg import machine
+from useg.errors import SettingsError
+from useg.unet.model import ModelCard
+from useg.unet.network import UNet, fold_batch_norm
+
+WORKSPACE = 100_000_000
+"""Bytes that torch takes beside the tiles, whatever their size: scratch of the convolutions, gaps in the heap."""
+LARGEST_TILE = 3072
+"""Pixels along an axis of a 2-D tile beyond which a CPU gains nothing more."""
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """An engine: normalised float32 `C *size` -> scores float32 `K *kept`."""
+
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
+        """Run the network on one tile and return the window `keep` of its output."""
+
+
+class TorchRunner:
+    """Runs a `UNet` with torch, in channels-last memory."""
+
+    def __init__(self, network: UNet, device: str = "auto", precision: str = "auto") -> None:
+        machine.keep_freed_memory()
+        self.device = machine.find_device(device)
+        self.precision = machine.probe_precision(self.device) if precision == "auto" else precision
+        self._layout = machine.memory_layout(network.settings.dims)
+        self.network = machine.place(fold_batch_norm(network), self.device, network.settings.dims)
+
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
+        """Scores of the window `keep` of one tile."""
+        import torch
+
+        batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(self.device, memory_format=self._layout)
+        lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.inference_mode(), lower:
+            scores = self.network(batch, keep)[0].float().cpu()
+        result: Float[np.ndarray, "k *kept"] = scores.numpy()
+        return result
+
+
+def largest_tile(card: ModelCard, size: Sequence[int], limit: int, precision: str = "float32") -> list[int]:
+    """The most pixels that a tile may read along each axis so that the network stays below `limit` bytes.
+
+    Raises:
+        SettingsError: not even the smallest tile fits.
+    """
+    geometry, dims = card.network.geometry, len(size)
+    whole = [t.length for t in (geometry.tiles(n, n)[0] for n in size)]
+    pixels = limit / bytes_per_pixel(card, precision)
+    smallest = geometry.smallest_tile
+    if pixels < min(smallest**dims, np.prod(whole)):
+        raise SettingsError(
+            f"--max-memory leaves {max(0, limit) / 1e6:.0f} MB for the network, but one tile needs "
+            f"{bytes_per_pixel(card, precision) * smallest**dims / 1e6:.0f} MB; allow more memory"
+        )
+    # Short axes are read whole; what they leave is shared by the long ones.
+    edge, largest = pixels ** (1 / dims), list(whole)
+    for rank, axis in enumerate(sorted(range(dims), key=lambda a: whole[a])):
+        edge = min(LARGEST_TILE if dims == 2 else LARGEST_TILE // 8, pixels ** (1 / (dims - rank)))
+        largest[axis] = min(whole[axis], max(smallest, int(edge)))
+        pixels /= largest[axis]
+    return largest
+
+
+def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
+    """Memory that the network needs for each pixel of a tile (`benchmarks/speed.py` measures it)."""
+    s, value = card.network, 2 if precision == "bfloat16" else 4
+    # The finest level of the expansive path holds two joined maps, the results of two convolutions and the level below:
+    # 4.5 widths. As much again is lost in gaps between blocks that torch has freed.
+    return value * 9 * s.width / s.patch**s.dims + (4 + value) * s.in_channels + 12 * s.classes

@@ -1,0 +1,163 @@
+"""Who works: this process, or workers of dask.distributed on this machine or on others (extra `cluster`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from useg.blocks import Job, run_block
+from useg.errors import WorkerError, extra
+
+PATIENCE = 20.0
+"""Seconds in which a scheduler must answer."""
+
+
+class WorkerSettings(BaseModel):
+    """Who predicts an image in blocks.
+
+    Attributes:
+        workers: processes to start on this machine; 1 is this process, without a cluster.
+        scheduler: address of a dask scheduler whose workers do it instead, such as "tcp://host:8786".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(1, ge=1)
+    scheduler: str = ""
+
+    @property
+    def here(self) -> int:
+        """Processes that share this machine."""
+        return 1 if self.scheduler else self.workers
+
+
+class Crew(Protocol):
+    """Those who do the work."""
+
+    def blocks(self, job: Job, indices: Sequence[int]) -> Iterator[tuple[int, bool]]:
+        """Do blocks of a job; each with whether there was anything in it, as soon as it is durable."""
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        """As the builtin `map`."""
+
+
+class Alone:
+    """This process. While the network works on a block, the next one is read and the one before is written."""
+
+    def blocks(self, job: Job, indices: Sequence[int]) -> Iterator[tuple[int, bool]]:
+        """Do blocks of a job, one after the other."""
+        with ThreadPoolExecutor(1, "reading") as reading, ThreadPoolExecutor(1, "writing") as writing:
+            looks = reading.submit(job.read, indices[0])
+            written = None
+            for index, following in zip(indices, [*indices[1:], None], strict=True):
+                found = looks.result()
+                if following is not None:
+                    looks = reading.submit(job.read, following)
+                probabilities = job.predict(found) if found else None
+                if written is not None:
+                    yield written.result()
+                written = writing.submit(_write, job, index, probabilities)
+            if written is not None:
+                yield written.result()
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        """The builtin `map`."""
+        return map(function, items)
+
+
+def _write(job: Job, index: int, probabilities: Any) -> tuple[int, bool]:
+    job.write(index, probabilities)
+    return index, probabilities is not None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Workers of dask.distributed. A task that a worker takes with it when it dies is done again by another."""
+
+    client: Any
+
+    @property
+    def dashboard(self) -> str:
+        """Address of the page that shows the workers at work."""
+        return str(self.client.dashboard_link)
+
+    def blocks(self, job: Job, indices: Sequence[int]) -> Iterator[tuple[int, bool]]:
+        """Do blocks of a job, in any order."""
+        from distributed import as_completed
+
+        sent = self.client.scatter(job, broadcast=True, hash=False)
+        tasks = self.client.map(_numbered, indices, job=sent, pure=False)
+        with _telling():
+            for batch in as_completed(tasks, with_results=True).batches():
+                for _, result in batch:
+                    yield result
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        """As the builtin `map`, all at once."""
+        sent = self.client.scatter(function, broadcast=True, hash=False)
+        tasks = [self.client.submit(_call, sent, item, pure=False) for item in items]
+        with _telling():
+            return self.client.gather(tasks)
+
+
+def _numbered(index: int, job: Job) -> tuple[int, bool]:
+    return index, run_block(job, index)
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    from distributed import KilledWorker
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise WorkerError(
+            f"a block was lost with {error.last_worker.address if error.last_worker else 'each worker'} again and "
+            "again; the workers may lack memory: give --max-memory, or fewer --workers. What is done is kept"
+        ) from error
+
+
+@contextmanager
+def hire(settings: WorkerSettings) -> Iterator[Alone | Cluster]:
+    """Those who do the work; workers that were started for it are ended with the block.
+
+    Raises:
+        MissingExtraError: dask.distributed is not installed. WorkerError: no scheduler answers.
+    """
+    if settings.workers == 1 and not settings.scheduler:
+        yield Alone()
+        return
+    with extra("--workers", "cluster"):
+        import distributed
+    if settings.scheduler:
+        try:
+            client = distributed.Client(settings.scheduler, timeout=PATIENCE)
+        except (OSError, ValueError) as error:
+            raise WorkerError(
+                f"--scheduler {settings.scheduler}: no scheduler answers there; start one with `dask scheduler`"
+            ) from error
+        with client:
+            yield Cluster(client)
+        return
+    with (
+        distributed.LocalCluster(
+            n_workers=settings.workers,
+            threads_per_worker=1,
+            memory_limit=None,  # the plan keeps to --max-memory
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield Cluster(client)

@@ -1,0 +1,107 @@
+"""Workers of dask.distributed: the same bytes as one process, also when one of them dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from models import files_of, make_image, make_model
+from useg import workers as room
+from useg.blocks import Job
+from useg.errors import WorkerError
+from useg.workers import Alone, WorkerSettings, hire
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from useg import predict_store as room
+from useg.predict import Predictor, PredictSettings
+from useg.workers import WorkerSettings
+
+if __name__ == "__main__":
+    room.choose_block = lambda *given: ((16, 16), (32, 32))
+    model, source, target = map(Path, sys.argv[1:4])
+    predictor = Predictor.load(model, PredictSettings(device="cpu", precision="float32"))
+    watch = room.StoreWatch(
+        on_text=lambda text: print(text, flush=True), on_block=lambda done, total: print("block", done, flush=True)
+    )
+    crew = room.StoreSettings(workers=WorkerSettings(workers=int(sys.argv[4])))
+    room.predict_store(predictor, model, source, target, crew, instances=True, watch=watch)
+"""
+
+
+def test_two_workers_one_of_which_dies_give_the_bytes_of_one_process(tmp_path: Path) -> None:
+    script, source = tmp_path / "script.py", tmp_path / "image.npy"
+    script.write_text(SCRIPT, encoding="utf-8")
+    np.save(source, make_image((250, 250))[0])
+    command = [sys.executable, str(script), str(make_model(tmp_path)), str(source)]
+    subprocess.run([*command, str(tmp_path / "one.ome.zarr"), "1"], check=True, stdout=subprocess.DEVNULL)
+
+    said = []
+    with subprocess.Popen(
+        [*command, str(tmp_path / "two.ome.zarr"), "2"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if line == "block 20\n":
+                os.kill(worker_of(process.pid), signal.SIGKILL)
+    assert process.returncode == 0
+    assert any("workers at work: http://127.0.0.1" in line for line in said)
+    assert said.count("block 64\n") == 1
+    assert files_of(tmp_path / "two.ome.zarr") == files_of(tmp_path / "one.ome.zarr")
+
+
+def worker_of(number: int) -> int:
+    """A process that works, of those that a process started: it has the most memory."""
+    children = psutil.Process(number).children(recursive=True)
+    return int(max(children, key=lambda child: child.memory_info().rss).pid)
+
+
+def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "PATIENCE", 0.5)
+    with (
+        pytest.raises(WorkerError, match=r"tcp://127\.0\.0\.1:9: no scheduler answers"),
+        hire(WorkerSettings(scheduler="tcp://127.0.0.1:9")),
+    ):
+        pass
+
+
+def test_without_a_word_this_process_works_alone() -> None:
+    with hire(WorkerSettings()) as crew:
+        assert isinstance(crew, Alone)
+        assert list(crew.map(abs, [-1, 2])) == [1, 2]
+
+
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_blocks_are_read_ahead_and_told_when_they_are_durable(stop_at: int) -> None:
+    events: list[str] = []
+
+    class Recording(Job):
+        """A job that only notes what is done with it; every third block is empty."""
+
+        def read(self, index: int) -> Any:
+            events.append(f"read {index}")
+            return [] if index % 3 == 2 else [index]
+
+        def predict(self, looks: Any) -> Any:
+            events.append(f"predict {looks[0]}")
+            return looks[0]
+
+        def write(self, index: int, probabilities: Any) -> None:
+            events.append(f"write {index}")
+
+    found = []
+    for result in Alone().blocks(Recording(Path()), list(range(5))):
+        assert f"write {result[0]}" in events
+        found.append(result)
+        if len(found) == stop_at:
+            break
+    expected = [(0, True), (1, True), (2, False)][:stop_at]
+    assert found == expected
