@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import useg
 from useg.objects.settings import SeparateSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
 from useg.unet.network import UNet
@@ -16,30 +15,45 @@ from useg.unet.settings import UNetSettings
 SMALL = {"padding": "same", "norm": "batch", "depth": 1, "width": 4}
 
 
-def make_model(folder: Path, seed: int = 0, **changes: object) -> Path:
-    """A model with random weights and statistics, whose probabilities are not all alike."""
-    chosen = UNetSettings.model_validate(SMALL | changes)
+def make_card(network: UNetSettings, **changes: object) -> ModelCard:
+    fields: dict[str, object] = {
+        "version": "0",
+        "network": network,
+        "normalise": NormaliseSettings(),
+        "classes": [ClassInfo(name=str(k), colour=(0, 0, k), value=k) for k in range(network.classes)],
+        "score_shift": [0.0] * network.classes,
+        "input": InputSeen(dtype="float32", low=[-3.0] * network.in_channels, high=[3.0] * network.in_channels),
+    }
+    return ModelCard.model_validate(fields | changes)
+
+
+def make_network(settings: UNetSettings, seed: int) -> UNet:
+    """Random weights, random biases and random batch-norm statistics: fresh ones hide errors at borders."""
     torch.manual_seed(seed)
-    network = UNet.from_settings(chosen)
-    for name, value in network.state_dict().items():
-        if name.endswith("running_mean"):
-            value.normal_(0, 0.3)
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
-    card = ModelCard(
-        version=useg.__version__,
-        network=chosen,
-        normalise=NormaliseSettings(),
-        classes=[ClassInfo(name=f"class {k}", colour=(9 * k, 0, 9), value=k) for k in range(chosen.classes)],
+    network = UNet.from_settings(settings).eval()
+    with torch.no_grad():
+        for name, value in [*network.named_parameters(), *network.named_buffers()]:
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 2)
+            elif name.endswith(("running_mean", "bias")):
+                value.normal_(0, 0.5)
+            elif value.ndim == 1 and value.is_floating_point():  # the factors of a normalisation
+                value.uniform_(0.5, 1.5).mul_(torch.where(torch.rand_like(value) < 0.2, -1.0, 1.0))
+    return network
+
+
+def make_model(folder: Path, seed: int = 0, **changes: object) -> Path:
+    """A small model of objects as a file, with random weights."""
+    chosen = UNetSettings.model_validate(SMALL | changes)
+    card = make_card(
+        chosen,
         masks="instances",
-        score_shift=[0.0] * chosen.classes,
         flips=["x", "transpose"],
         input=InputSeen(dtype="uint8", low=[0] * chosen.in_channels, high=[255] * chosen.in_channels),
-        trained_on={},
         objects=SeparateSettings(threshold=0.4, seed_threshold=0.55, smallest=3),
     )
     path = folder / f"model{seed}.safetensors"
-    save_model(path, card, network.state_dict())
+    save_model(path, card, make_network(chosen, seed).state_dict())
     return path
 
 

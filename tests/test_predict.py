@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from models import make_card, make_network
 from useg.errors import ImageError, MissingError, SettingsError
 from useg.images.image import Image
-from useg.images.windows import windows_of
 from useg.inputs import resize
 from useg.predict import (
     BLOCK_PIXELS,
@@ -23,43 +23,15 @@ from useg.predict import (
     run_tiles,
     softmax,
 )
-from useg.runner import WORKSPACE, TorchRunner, bytes_per_pixel, largest_tile
+from useg.runner import WORKSPACE, TorchRunner, bytes_per_pixel
 from useg.unet.geometry import plan_tiles
-from useg.unet.model import ClassInfo, InputSeen, ModelCard
+from useg.unet.model import InputSeen, ModelCard
 from useg.unet.network import UNet
 from useg.unet.normalise import NormaliseSettings, measure
 from useg.unet.settings import UNetSettings, article_settings
-from useg.views import read_mirrored, symmetric_views
 
 TOLERANCE = 1e-5
 PLENTY = PredictSettings(device="cpu", precision="float32", max_memory=10**10)
-
-
-def make_card(network: UNetSettings, **changes: object) -> ModelCard:
-    fields: dict[str, object] = {
-        "version": "0",
-        "network": network,
-        "normalise": NormaliseSettings(),
-        "classes": [ClassInfo(name=str(k), colour=(0, 0, k), value=k) for k in range(network.classes)],
-        "score_shift": [0.0] * network.classes,
-        "input": InputSeen(dtype="float32", low=[-3.0] * network.in_channels, high=[3.0] * network.in_channels),
-    }
-    return ModelCard.model_validate(fields | changes)
-
-
-def make_network(settings: UNetSettings, seed: int) -> UNet:
-    """Random weights, random biases and random batch-norm statistics: fresh ones hide errors at borders."""
-    torch.manual_seed(seed)
-    network = UNet.from_settings(settings).eval()
-    with torch.no_grad():
-        for name, value in [*network.named_parameters(), *network.named_buffers()]:
-            if name.endswith("running_var"):
-                value.uniform_(0.5, 2)
-            elif name.endswith(("running_mean", "bias")):
-                value.normal_(0, 0.5)
-            elif value.ndim == 1 and value.is_floating_point():  # the factors of a normalisation
-                value.uniform_(0.5, 1.5).mul_(torch.where(torch.rand_like(value) < 0.2, -1.0, 1.0))
-    return network
 
 
 def make_image(settings: UNetSettings, size: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -230,38 +202,6 @@ def test_too_little_memory_is_said() -> None:
         predictor.predict(make_image(chosen, (40, 40)))
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    size=st.lists(st.integers(1, 1000), min_size=2, max_size=3),
-    depth=st.integers(0, 3),
-    padding=st.sampled_from(["valid", "same"]),
-    factor=st.sampled_from([1.0, 1.1, 2.5, 30.0]),
-)
-def test_the_largest_tile_keeps_the_limit(size: list[int], depth: int, padding: str, factor: float) -> None:
-    chosen = UNetSettings.model_validate({"dims": len(size), "depth": depth, "padding": padding, "width": 2})
-    card, g = make_card(chosen), chosen.geometry
-    limit = int(g.smallest_tile ** len(size) * bytes_per_pixel(card) * factor) + 1
-    largest = largest_tile(card, size, limit)
-    # What is really read, tile by tile along each axis, is what must fit.
-    reads = [max(span.length for span in g.tiles_within(n, most)) for n, most in zip(size, largest, strict=True)]
-    assert np.prod([float(n) for n in reads]) * bytes_per_pixel(card) <= limit
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    size=st.lists(st.integers(1, 20), min_size=2, max_size=3),
-    padding=st.sampled_from(["valid", "same"]),
-    largest=st.integers(1, 60),
-)
-def test_beyond_the_border_lie_mirror_images(size: list[int], padding: str, largest: int) -> None:
-    geometry = UNetSettings.model_validate({"depth": 1, "padding": padding}).geometry
-    image = np.arange(2 * np.prod(size)).reshape(2, *size)
-    padded = np.pad(image, [(0, 0)] + [(60, 60)] * len(size), mode="reflect")
-    for tile in plan_tiles(geometry, size, [largest] * len(size)):
-        window = tuple(slice(60 + span.first, 60 + span.last) for span in tile.spans)
-        np.testing.assert_array_equal(read_mirrored(windows_of(image), tile), padded[(slice(None), *window)])
-
-
 @pytest.mark.parametrize("flips", [[], ["x"], ["y"], ["x", "y"], ["x", "y", "transpose"], ["transpose"]])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_tta_is_the_mean_over_turned_images(flips: list[str], dims: int) -> None:
@@ -300,19 +240,6 @@ def test_tta_in_tiles() -> None:
     much = Predictor(card, Counting(network), PLENTY.model_copy(update={"tta": True})).predict(image)
     assert len(runner.shapes) > 8
     np.testing.assert_allclose(little.probabilities, much.probabilities, atol=TOLERANCE)
-
-
-@pytest.mark.parametrize("flips", [[], ["x"], ["y", "transpose"], ["x", "y", "transpose"]])
-@pytest.mark.parametrize("dims", [2, 3])
-def test_views_are_all_different_and_can_be_undone(flips: list[str], dims: int) -> None:
-    array = np.arange(2 * 4**dims).reshape(2, *[4] * dims)
-    views = symmetric_views(flips, dims)
-    assert len({view.apply(array).tobytes() for view in views}) == len(views) == 2 ** len(flips)
-    for view in views:
-        np.testing.assert_array_equal(view.undo(view.apply(array)), array)
-        # Depth and channels are never turned.
-        assert view.apply(array).shape == array.shape
-        assert {tuple(sorted(c.ravel())) for c in view.apply(array)} == {tuple(sorted(c.ravel())) for c in array}
 
 
 def test_labels_are_the_most_probable_class_and_probabilities_sum_to_1() -> None:

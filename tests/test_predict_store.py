@@ -16,17 +16,13 @@ from hypothesis import strategies as st
 from models import files_of, make_image, make_model
 from useg import blocks
 from useg import predict_store as room
-from useg.blocks import BlockPlan, choose_block, fits_in_memory, is_empty
-from useg.errors import ImageError, OutputError, SettingsError
+from useg.errors import ImageError, OutputError
 from useg.images.files import read, read_mask, write_labels
 from useg.images.windows import Windows, windows_of
 from useg.objects.settings import SeparateSettings
 from useg.predict import Predictor, PredictSettings
 from useg.predict_store import FINISHED, StoreResult, StoreSettings, StoreWatch, predict_store, work_folder
-from useg.runner import bytes_per_pixel
-from useg.unet.model import ClassInfo, InputSeen, ModelCard, load_model, save_model
-from useg.unet.normalise import NormaliseSettings
-from useg.unet.settings import UNetSettings
+from useg.unet.model import load_model, save_model
 
 CPU = PredictSettings(device="cpu", precision="float32")
 
@@ -278,66 +274,3 @@ def test_blocks_without_signal_are_left_out_and_the_rule_is_told(tmp_path: Path,
     found, labels = read_mask(tmp_path / "out.tif"), in_memory(model, image)[0]
     np.testing.assert_array_equal(found[:, :64], labels[:, :64])
     np.testing.assert_array_equal(found[96:128, 96:128], labels[96:128, 96:128])
-
-
-@given(st.lists(st.integers(0, 255), min_size=1, max_size=30), st.floats(0, 300))
-def test_a_block_is_empty_by_the_range_of_its_values(values: list[int], spread: float) -> None:
-    pixels = np.array(values, np.uint8).reshape(1, 1, -1)
-    assert is_empty(pixels, [spread]) == (max(values) - min(values) < 0.1 * spread)
-    assert not is_empty(pixels, [])
-    # All channels count: one with something in it is enough.
-    assert not is_empty(np.concatenate([np.full_like(pixels, 7), pixels]), [300.0, 0.0])
-
-
-@given(
-    size=st.lists(st.integers(1, 100_000), min_size=2, max_size=3),
-    padding=st.sampled_from(["same", "valid"]),
-    depth=st.integers(0, 4),
-    megabytes=st.floats(1, 4000),
-    precision=st.sampled_from(["float32", "bfloat16"]),
-)
-def test_blocks_keep_to_the_memory(size: list[int], padding: str, depth: int, megabytes: float, precision: str) -> None:
-    chosen = UNetSettings.model_validate(
-        {"dims": len(size), "padding": padding, "depth": depth, "width": 8, "norm": "batch"}
-    )
-    card, g = card_of(chosen), chosen.geometry
-    limit = int(megabytes * 1e6)
-    try:
-        chunk, block = choose_block(card, size, 1, limit, precision)
-    except SettingsError:
-        assert bytes_per_pixel(card, precision) * g.smallest_tile ** len(size) > 0.8 * limit
-        return
-    tiles = []
-    for n, c, b in zip(size, chunk, block, strict=True):
-        assert b % c == 0 and c % g.stride == 0
-        tiles.append(max(g.tile(n, s, min(s + b, n)).length for s in {0, b * (n // b // 2), (n - 1) // b * b}))
-    if min(block) > g.stride:
-        assert np.prod([float(n) for n in tiles]) * bytes_per_pixel(card, precision) <= limit
-
-
-def card_of(chosen: UNetSettings) -> ModelCard:
-    return ModelCard(
-        version="0",
-        network=chosen,
-        normalise=NormaliseSettings(),
-        classes=[ClassInfo(name=str(k), colour=(k, k, k), value=k) for k in range(chosen.classes)],
-        score_shift=[0.0] * chosen.classes,
-        flips=[],
-        input=InputSeen(dtype="uint8", low=[0.0], high=[1.0]),
-        trained_on={},
-    )
-
-
-def test_what_fits_in_memory() -> None:
-    card = card_of(UNetSettings(padding="same", norm="batch", width=16))
-    assert fits_in_memory(card, (2000, 2000), 4_000_000, 1_000_000_000, objects=True)
-    assert not fits_in_memory(card, (20_000, 20_000), 400_000_000, 4_000_000_000, objects=False)
-    assert not fits_in_memory(card, (50_000, 50_000), 2_500_000_000, 10**12, objects=False)  # too large to be read
-
-
-def test_a_plan_numbers_its_blocks() -> None:
-    plan = BlockPlan.model_construct(size=(50, 70), block=(32, 32))
-    covered = np.zeros(plan.size, int)
-    for index in range(plan.blocks):
-        covered[plan.core(index)] += 1
-    assert plan.blocks == 6 and (covered == 1).all()
