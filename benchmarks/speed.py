@@ -9,7 +9,7 @@ step      the bare optimisation step as useg takes it (channels-last, --precisio
 loop      one step of `useg train` as planned for cells on 512x512, everything included, against the bare optimisation
           step on a batch at hand
 predict   pixels a second of `Predictor.predict` of a square image, against those of the bare network on one of its
-          tiles: what the halo, reading, softmax and stitching cost together
+          tiles: what the halo, reading and stitching cost together
 memory    the most that this prediction took, against its --max-memory; measured in a process of its own
 monai     the same prediction against MONAI's sliding_window_inference (roi 512, batch 4, overlap 0.25, constant) of
           the same network as torch makes it (float32, channels first), and the largest difference of each from the

@@ -36,9 +36,10 @@ from useg import machine
 from useg.images.files import read, read_header
 from useg.images.store import LabelStore
 from useg.images.stored import write_labels_from
-from useg.predict import Predictor, PredictSettings, softmax
-from useg.predict_store import StoreSettings, StoreWatch, predict_store
+from useg.predict import Predictor, PredictSettings
+from useg.predict_store import StoreWatch, predict_store
 from useg.runner import TorchRunner
+from useg.store_plan import StoreSettings
 from useg.unet.model import load_model, save_model
 from useg.unet.network import UNet
 from useg.unet.normalise import measure
@@ -274,8 +275,7 @@ def whole(model: str, precision: str, image: str) -> dict[str, Any]:
     begun = time.perf_counter()
     array = read(image).array
     runner = TorchRunner(network, "cpu", precision)
-    scores = bare_network(runner)(measure(array, card.normalise).apply(array))
-    result = softmax(scores)
+    result = bare_network(runner)(measure(array, card.normalise).apply(array))
     seconds = time.perf_counter() - begun
     np.save(Path(image).with_name("whole.npy"), result)
     return {"seconds": seconds}

@@ -18,6 +18,7 @@ FLOORS = [
     ["plan", "predict"],
     ["blocks", "evaluate", "checkpoint", "pace"],
     ["workers", "validate"],
+    ["store_plan"],
     ["predict_store"],
     ["predict_files"],
     ["score_files"],

@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import files_of, make_image, make_model
-from useg import blocks
+from useg import blocks, store_plan
 from useg import predict_store as room
-from useg.errors import ImageError, OutputError
+from useg.errors import ImageError, OutputError, UsegError
 from useg.images.files import read, read_mask, write_labels
 from useg.images.windows import Windows, windows_of
 from useg.objects.settings import SeparateSettings
 from useg.predict import Predictor, PredictSettings
-from useg.predict_store import FINISHED, StoreResult, StoreSettings, StoreWatch, predict_store, work_folder
+from useg.predict_store import FINISHED, StoreResult, StoreWatch, predict_store, work_folder
+from useg.store_plan import StoreSettings
 from useg.unet.model import load_model, save_model
 
 CPU = PredictSettings(device="cpu", precision="float32")
@@ -44,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Blocks of 32 pixels, as if there were memory for no more."""
-    monkeypatch.setattr(room, "choose_block", lambda *given: ((16,) * len(given[1]), (32,) * len(given[1])))
+    monkeypatch.setattr(store_plan, "choose_block", lambda *given: ((16,) * len(given[1]), (32,) * len(given[1])))
     yield
 
 
@@ -89,7 +90,7 @@ def test_in_blocks_as_in_memory(
     model = make_model(folder, seed, padding=padding, patch=patch, classes=3, depth=2)
     image = make_image(size, seed=seed)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(room, "choose_block", lambda *given: ((chunk,) * 2, (chunk * times,) * 2))
+        patched.setattr(store_plan, "choose_block", lambda *given: ((chunk,) * 2, (chunk * times,) * 2))
         in_blocks(model, image, folder / "out.tif", tta, probabilities=folder / "p.tif")
     labels, probabilities, _ = in_memory(model, image, tta)
     np.testing.assert_allclose(read(folder / "p.tif").array, probabilities, atol=1e-5)
@@ -161,10 +162,11 @@ def test_work_on_another_image_or_with_other_options_begins_anew(tmp_path: Path,
 KILLED = """
 import sys
 from pathlib import Path
-from useg import predict_store as room
+from useg import predict_store as room, store_plan
+from useg import store_plan
 from useg.predict import Predictor, PredictSettings
 
-room.choose_block = lambda *given: ((16, 16), (32, 32))
+store_plan.choose_block = lambda *given: ((16, 16), (32, 32))
 model, source, target = map(Path, sys.argv[1:4])
 predictor = Predictor.load(model, PredictSettings(device="cpu", precision="float32"))
 watch = room.StoreWatch(on_block=lambda done, total: print(done, flush=True))
@@ -237,7 +239,7 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(
         in_blocks(model, image, target)
     monkeypatch.undo()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(room, "choose_block", lambda *given: ((16, 16), (32, 32)))
+        patched.setattr(store_plan, "choose_block", lambda *given: ((16, 16), (32, 32)))
         assert in_blocks(model, image, target).before == 3
 
 
@@ -259,6 +261,16 @@ def test_blocks_outside_of_a_coarse_mask_are_left_out(tmp_path: Path, model: Pat
     expected[32:64, 64:96] = in_memory(model, image)[0][32:64, 64:96]
     np.testing.assert_array_equal(read_mask(tmp_path / "out.tif"), expected)
     assert any("11 of 12 blocks were left out (92%)" in text for text in texts)
+
+
+@pytest.mark.parametrize("size", [None, (2, 3, 4)])
+def test_a_coarse_mask_that_is_none_is_told(tmp_path: Path, model: Path, size: tuple[int, ...] | None) -> None:
+    where = tmp_path / "where.tif"
+    if size:
+        write_labels(where, np.ones(size, np.uint8))
+    with pytest.raises(UsegError, match=r"where\.tif: (there is no such file|is no mask of 2 axes)"):
+        in_blocks(model, make_image((20, 20)), tmp_path / "out.tif", settings=StoreSettings(where=where))
+    assert not work_folder(tmp_path / "out.tif").exists()
 
 
 @pytest.mark.usefixtures("small_blocks")

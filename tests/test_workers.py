@@ -20,12 +20,12 @@ from useg.workers import Alone, WorkerSettings, hire
 SCRIPT = """
 import sys
 from pathlib import Path
-from useg import predict_store as room
+from useg import predict_store as room, store_plan
 from useg.predict import Predictor, PredictSettings
 from useg.workers import WorkerSettings
 
 if __name__ == "__main__":
-    room.choose_block = lambda *given: ((16, 16), (32, 32))
+    store_plan.choose_block = lambda *given: ((16, 16), (32, 32))
     model, source, target = map(Path, sys.argv[1:4])
     predictor = Predictor.load(model, PredictSettings(device="cpu", precision="float32"))
     watch = room.StoreWatch(

@@ -233,7 +233,8 @@ def predict(
     """
     from useg.predict import Predictor, PredictSettings
     from useg.predict_files import FileResult, Outputs, find_inputs, precision_used, predict_files
-    from useg.predict_store import StoreSettings, StoreWatch
+    from useg.predict_store import StoreWatch
+    from useg.store_plan import StoreSettings
     from useg.unet.model import read_card
     from useg.workers import WorkerSettings
 

@@ -188,20 +188,10 @@ def run_tile(
     out: Float[np.ndarray, "k *core"],
 ) -> None:
     """Probabilities of one tile's core into `out`; `values` is what the tile reads, normalised."""
-    scores = runner(values, tile.keep)
-    shift = np.array(card.score_shift, np.float32).reshape(-1, *[1] * (out.ndim - 1))
-
-    def finish(rows: slice) -> None:
-        out[:, rows] = softmax(scores[:, rows] + shift)
-
-    in_blocks(finish, scores.shape[1:])
-
-
-def softmax(scores: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"]:
-    """Probabilities over the first axis."""
-    exponentials = np.exp(scores - scores.max(0))
-    exponentials /= exponentials.sum(0)
-    return exponentials
+    out[...] = runner(values, tile.keep)
+    if any(card.score_shift):
+        out *= np.exp(np.array(card.score_shift, np.float32)).reshape(-1, *[1] * (out.ndim - 1))
+        out /= out.sum(0)
 
 
 def most_probable(probabilities: Float[np.ndarray, "k *size"]) -> UInt8[np.ndarray, "*size"]:

@@ -31,7 +31,8 @@ from useg.images.image import Image
 from useg.objects.outlines import write_geojson, write_rois
 from useg.objects.table import object_table, write_table
 from useg.predict import Predictor
-from useg.predict_store import StoreSettings, StoreWatch, predict_store, work_folder
+from useg.predict_store import StoreWatch, predict_store, work_folder
+from useg.store_plan import StoreSettings
 from useg.unet.model import ClassInfo, digest
 
 JOURNAL = ".useg-predict.json"

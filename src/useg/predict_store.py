@@ -7,60 +7,43 @@ after a power cut does what is missing and ends with the same bytes.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from useg import machine
-from useg.atomic import telling, write_text
-from useg.blocks import EMPTY, MODEL, PLAN, BlockPlan, Job, choose_block
-from useg.errors import ImageError
-from useg.images.files import level_headers, open_windows
+from useg.atomic import telling
+from useg.blocks import BlockPlan, Job
+from useg.images.files import open_windows
 from useg.images.image import Header
 from useg.images.store import LabelStore
 from useg.images.stored import write_labels_from, write_probabilities_from
 from useg.images.windows import Windows
-from useg.inputs import Glance, glance, size_as_in_training, unlike_training
+from useg.inputs import glance, unlike_training
 from useg.objects.chunks import Grid
 from useg.objects.seams import separate_chunked
 from useg.objects.settings import SeparateSettings
 from useg.predict import Predictor
-from useg.runner import WORKSPACE
-from useg.unet.model import ClassInfo, digest, find_model
-from useg.unet.normalise import measure
-from useg.views import symmetric_views
-from useg.workers import Alone, Cluster, WorkerSettings, hire
+from useg.store_plan import (
+    StoreSettings,
+    begin_work,
+    estimate,
+    identify,
+    kept_plan,
+    outline,
+    pick_level,
+    plan_blocks,
+)
+from useg.unet.model import ClassInfo
+from useg.workers import Alone, Cluster, hire
 
 FINISHED = "finished.jsonl"
 """In the work folder, a line a block that is done."""
-PROBE = {2: 512, 3: 64}
-"""Pixels along an axis of the tile that tells the pace, by the number of axes."""
-
-
-class StoreSettings(BaseModel):
-    """How an image larger than memory is predicted, beside `PredictSettings`.
-
-    Attributes:
-        workers: who does it.
-        where: a coarse mask of the same field of view, of any size; blocks where it is 0 are not predicted.
-        skip_empty: nor those without signal, see `useg.blocks.is_empty`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    workers: WorkerSettings = WorkerSettings()
-    where: Path | None = None
-    skip_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,19 +122,19 @@ def predict_store(
         predictor.require_input(name, (header.channels, *header.size))
         looked = glance(image)
         warnings = unlike_training(predictor.card.input, looked, header.spacing, header.unit)
-        identity = _identity(predictor, model, source, settings, level, looked, instances, probabilities is not None)
+        identity = identify(predictor, model, source, settings, level, looked, instances, probabilities is not None)
         folder = work_folder(target)
-        plan = _plan_in(folder)
+        plan = kept_plan(folder)
         if plan is None or plan.identity != identity:
             stores = ["confidence" if instances else "labels", *(["probabilities"] if probabilities else [])]
-            plan = _plan(predictor, image, looked, settings, identity, stores)
+            plan = plan_blocks(predictor, image, looked, settings, identity, stores)
             watch.on_begin()
-            _begin(folder, plan, predictor, model)
+            begin_work(folder, plan, predictor, model)
         done = _finished(folder)
         left = [index for index in range(plan.blocks) if index not in done]
         before, skipped = plan.blocks - len(left), sum(not anything for anything in done.values())
-        watch.on_text(_outline(name, plan, folder))
-        watch.on_text(f"{before} blocks were done before" if before else _estimate(predictor, plan, folder))
+        watch.on_text(outline(name, plan, folder))
+        watch.on_text(f"{before} blocks were done before" if before else estimate(predictor, plan, folder))
         objects = None
         with hire(settings.workers) as crew:
             if isinstance(crew, Cluster):
@@ -179,114 +162,6 @@ def work_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.work")
 
 
-def pick_level(predictor: Predictor, source: Path) -> int:
-    """The level of a file's pyramid whose pixels are as large as those of the training images.
-
-    Raises:
-        ImageError: both know their pixel size, and no level has it.
-    """
-    seen, levels = predictor.card.input, level_headers(source)
-    for level, header in enumerate(levels):
-        if size_as_in_training(seen, header.size, header.spacing, header.unit) == header.size:
-            return level
-    sizes = " or ".join(" x ".join(f"{edge:.4g}" for edge in header.spacing or ()) for header in levels)
-    wanted = " x ".join(f"{edge:.4g}" for edge in seen.spacing or ())
-    raise ImageError(
-        f"{source}: has pixels of {sizes} {seen.unit}, and the model learned on {wanted} {seen.unit}; an image that "
-        "does not fit into memory is not scaled: save it with such pixels, or allow more --max-memory"
-    )
-
-
-def _identity(
-    predictor: Predictor,
-    model: Path,
-    source: Path | Windows,
-    settings: StoreSettings,
-    level: int,
-    looked: Glance,
-    instances: bool,
-    probabilities: bool,
-) -> dict[str, Any]:
-    """What must be the same for a call to go on with the work of another."""
-    if isinstance(source, Path):
-        image = _file(source)
-    else:
-        image = {"array": f"{zlib.crc32(looked.small.tobytes()):08x} {looked.size} {looked.small.dtype}"}
-    return {
-        "model": digest(model),
-        "source": image | {"level": level},
-        "where": _file(settings.where) if settings.where else None,
-        "skip_empty": settings.skip_empty,
-        "tta": predictor.settings.tta,
-        "instances": instances,
-        "probabilities": probabilities,
-    }
-
-
-def _file(path: Path) -> dict[str, Any]:
-    stat = path.stat()
-    return {"path": str(path.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns}
-
-
-def _plan(
-    predictor: Predictor,
-    image: Windows,
-    looked: Glance,
-    settings: StoreSettings,
-    identity: dict[str, Any],
-    stores: list[str],
-) -> BlockPlan:
-    asked, header, workers = predictor.settings, image.header, settings.workers.here
-    device = machine.find_device(asked.device)
-    precision = machine.probe_precision(device) if asked.precision == "auto" else asked.precision
-    limit = (asked.max_memory or machine.free_memory() // 2) // workers - WORKSPACE
-    chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, limit, precision)
-    intensity = measure(looked.small, predictor.card.normalise)
-    values = looked.small.reshape(len(looked.small), -1)
-    ends = [np.percentile(row[np.isfinite(row)], (1, 99)) for row in values] if settings.skip_empty else []
-    return BlockPlan(
-        identity=identity,
-        source=str(image.path.resolve()) if image.path else "",
-        level=identity["source"]["level"],
-        size=header.size,
-        chunk=chunk,
-        block=block,
-        device=device.type,
-        precision=precision,
-        # Workers elsewhere have one thread each: how many share a machine is not known here.
-        threads=1 if settings.workers.scheduler else max(1, machine.cores() // workers),
-        tta=asked.tta,
-        shift=[float(v) for v in intensity.shift],
-        scale=[float(v) for v in intensity.scale],
-        spread=[float(high - low) for low, high in ends],
-        where=str(settings.where.resolve()) if settings.where else "",
-        stores=stores,
-    )
-
-
-def _plan_in(folder: Path) -> BlockPlan | None:
-    """The plan of a work folder; None where there is none that can be gone on with."""
-    try:
-        return BlockPlan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError):
-        return None
-
-
-def _begin(folder: Path, plan: BlockPlan, predictor: Predictor, model: Path) -> None:
-    """Make the work folder. Its plan comes last: without it the folder is nothing, and is made anew."""
-    planes = predictor.card.network.classes
-    with telling(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        shutil.copyfile(find_model(model), folder / MODEL)
-        for name in plan.stores:
-            if name == "probabilities":
-                LabelStore.create(folder / name, plan.size, np.float32, plan.chunk, planes=planes)
-            else:
-                LabelStore.create(folder / name, plan.size, np.uint8, plan.chunk)
-        write_text(folder / PLAN, plan.model_dump_json())
-
-
 def _finished(folder: Path) -> dict[int, bool]:
     """The blocks that are done, each with whether there was anything in it; a line that a kill cut short is none."""
     found = {}
@@ -307,39 +182,6 @@ def _noted(folder: Path, results: Iterator[tuple[int, bool]]) -> Iterator[tuple[
             file.flush()
             os.fsync(file.fileno())
             yield index, anything
-
-
-def _outline(name: str, plan: BlockPlan, folder: Path) -> str:
-    size, block = (" x ".join(map(str, edges)) for edges in (plan.size, plan.block))
-    level = f" (level {plan.level} of the pyramid)" if plan.level else ""
-    found = f"{name}: {size} pixels{level}, {plan.blocks} blocks of up to {block}, kept in {folder} until all is done"
-    if plan.spread:
-        found += f"; blocks whose gray values differ by less than {EMPTY:.0%} of the image's are left out"
-    return found
-
-
-def _estimate(predictor: Predictor, plan: BlockPlan, folder: Path) -> str:
-    """Time by the network's pace on a small tile, disk by what results take of which nothing can be compressed."""
-    network, dims = predictor.card.network, len(plan.size)
-    edge = network.geometry.fit_up(min(PROBE[dims], max(plan.block)))
-    tile, keep = (
-        np.zeros((network.in_channels, *(edge,) * dims), np.float32),
-        [slice(0, edge - network.geometry.shrink)] * dims,
-    )
-    seconds = []
-    for _ in range(2):  # the first sets things up
-        begun = time.perf_counter()
-        predictor.runner(tile, keep)
-        seconds.append(time.perf_counter() - begun)
-    halo = network.geometry.smallest_tile - network.geometry.stride
-    views = len(symmetric_views(predictor.card.flips if plan.tta else [], dims))
-    pixels = plan.blocks * views * math.prod(n + halo for n in plan.block)
-    time_needed = pixels * seconds[-1] / tile[0].size
-    in_words = f"{time_needed / 60:.0f} minutes" if time_needed > 90 else f"{time_needed:.0f} seconds"
-    a_pixel = {"labels": 2, "confidence": 1 + 5 * 4, "probabilities": 2 * 4 * network.classes}
-    disk = math.prod(plan.size) * sum(a_pixel[name] for name in plan.stores) / 1e9
-    free = shutil.disk_usage(folder).free / 1e9
-    return f"about {in_words} on this machine; at most {disk:.2g} GB of disk, where {free:.2g} GB are free"
 
 
 def _separate(folder: Path, plan: BlockPlan, settings: SeparateSettings, crew: Alone | Cluster) -> int:

@@ -21,7 +21,7 @@ LARGEST_TILE = 3072
 
 @runtime_checkable
 class Runner(Protocol):
-    """An engine: normalised float32 `C *size` -> scores float32 `K *kept`."""
+    """An engine: normalised float32 `C *size` -> probabilities float32 `K *kept`, the softmax of the scores."""
 
     def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
         """Run the network on one tile and return the window `keep` of its output."""
@@ -38,14 +38,16 @@ class TorchRunner:
         self.network = machine.place(fold_batch_norm(network), self.device, network.settings.dims)
 
     def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
-        """Scores of the window `keep` of one tile."""
+        """Probabilities of the window `keep` of one tile."""
         import torch
 
         batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(self.device, memory_format=self._layout)
         lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         with torch.inference_mode(), lower:
-            scores = self.network(batch, keep)[0].float().cpu()
-        result: Float[np.ndarray, "k *kept"] = scores.numpy()
+            scores = self.network(batch, keep)[0]
+        # Class by class in memory, which makes the softmax thirty times as fast.
+        scores = scores.to(torch.float32, memory_format=torch.contiguous_format)
+        result: Float[np.ndarray, "k *kept"] = scores.softmax(0).cpu().numpy()
         return result
 
 
