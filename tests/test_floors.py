@@ -16,7 +16,7 @@ FLOORS = [
     ["data"],
     ["settings", "inputs"],
     ["plan", "predict"],
-    ["predict_files", "evaluate", "checkpoint", "pace"],
+    ["predict_files", "evaluate", "checkpoint", "pace", "card"],
     ["score_files", "validate"],
     ["loop"],
     ["train"],

@@ -15,20 +15,19 @@ from typing import Any, Literal
 
 import torch
 
-import useg
 from useg import machine
 from useg.atomic import write_text
+from useg.card import make_card
 from useg.checkpoint import RunState, load_checkpoint, read_log, save_checkpoint
 from useg.data.border_fields import kept_fields
 from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
-from useg.inputs import describe_input
 from useg.predict import Predictor, TorchRunner
 from useg.settings import Settings
 from useg.unet.losses import segmentation_loss
-from useg.unet.model import ClassInfo, ModelCard, save_model
+from useg.unet.model import save_model
 from useg.unet.network import UNet
 from useg.unet.optimise import learning_rate, make_optimiser, update_average
 from useg.validate import validate
@@ -136,13 +135,13 @@ class Loop:
             widen=s.loss.borders.widen,
             fields=kept_fields(parts.train, s.loss.borders, run / "borders"),
         )
-        self.card = _card(settings, legend, parts)
         self.state = RunState()
         self._step_seconds = 0.0
         self._dice: float | None = None
         self._quality: float | None = None
         if self.checkpoint.is_file():
             self.state = load_checkpoint(self.checkpoint, self.network, self.averaged, self.optimiser)
+        self.card = make_card(settings, legend, parts, self.state.objects)
         self.started = started - self.state.elapsed
         kept = read_log(self.log, self.state.step)
         write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
@@ -285,7 +284,7 @@ class Loop:
         self._dice = _known(overlap.foreground_dice)
         self._quality = _known(objects.panoptic_quality[0]) if objects else None
         mean = self._quality if objects else _known(overlap.mean_dice)
-        self.card = card
+        self.card, state.objects = card, card.objects
         # Of equally good models the later one: a few objects more or less are chance, and rates have fallen since.
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
         if state.best is None or (mean is not None and mean > state.best - chance):
@@ -347,32 +346,3 @@ class Loop:
 def _known(score: float) -> float | None:
     """None where nothing was annotated to score against."""
     return None if math.isnan(score) else score
-
-
-def _card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:
-    flips: dict[Literal["x", "y", "transpose"], bool] = {
-        "x": settings.augment.mirror_x,
-        "y": settings.augment.mirror_y,
-        "transpose": settings.augment.transpose,
-    }
-    return ModelCard(
-        version=useg.__version__,
-        network=settings.network,
-        normalise=settings.normalise,
-        classes=[
-            ClassInfo(name=name, colour=colour, value=value)
-            for name, colour, value in zip(legend.names, legend.palette, legend.values, strict=True)
-        ],
-        masks=legend.kind,
-        ignore=legend.ignore,
-        alpha=settings.data.alpha,
-        score_shift=settings.score_shift,
-        flips=[name for name, natural in flips.items() if natural],
-        input=describe_input(parts.train),
-        trained_on={
-            "images": len(parts.train),
-            "pixels": sum(e.labels.size for e in parts.train),
-            "folder": Path(settings.data.folder).name,
-            "recipe": settings.recipe,
-        },
-    )
