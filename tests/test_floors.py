@@ -11,6 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 FLOORS = [
     ["errors", "labels"],
     ["atomic", "machine"],
+    ["processes"],
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
     ["data"],
@@ -24,6 +25,7 @@ FLOORS = [
     ["console"],
     ["options"],
     ["cli"],
+    ["__main__"],
 ]
 FLOOR = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 FILES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
