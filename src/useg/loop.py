@@ -293,9 +293,13 @@ class Loop:
         """Score the averaged weights on the held-out images, by the code that predicts; keep the best."""
         if not self.team.first:
             return
-        begun, state = time.monotonic(), self.state
-        runner = TorchRunner(self.averaged, self.device.type, self.settings.machine.precision)
+        begun, s, state = time.monotonic(), self.settings, self.state
+        runner, threads = TorchRunner(self.averaged, self.device.type, s.machine.precision), s.machine.threads
+        if threads:
+            torch.set_num_threads(threads)  # the others wait
         overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation, self.parts.train)
+        if threads:
+            torch.set_num_threads(self.team.split(threads))
         state.validated, state.validated_at = state.validated + 1, state.progress
         state.validation_seconds = time.monotonic() - begun
         found = overlap.as_dict() | ({"objects": objects.as_dict()} if objects else {})
