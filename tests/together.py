@@ -1,5 +1,6 @@
 """What test_processes.py lets two processes do, and what it does itself in one. `torchrun together.py FOLDER`."""
 
+import atexit
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from useg.cli import main
 from useg.data.samples import Sampler
 from useg.errors import DataError, OutputError, UsegError
 from useg.labels import IGNORE
@@ -152,5 +154,16 @@ def crash(team: Team, folder: Path) -> None:
         raise
 
 
+def threads_left(file: Path) -> None:
+    """Threads of this process, where the system tells."""
+    file.write_text(" ".join(name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")))
+
+
 if __name__ == "__main__":
-    everything(Path(sys.argv[1]))
+    place, *command = sys.argv[1:]
+    if command:  # of useg
+        # Called after what `join` registers.
+        atexit.register(threads_left, Path(place) / f"threads{os.environ['RANK']}")
+        sys.argv[1:] = command
+        main()
+    everything(Path(place))

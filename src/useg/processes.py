@@ -7,6 +7,7 @@ whatever is summed over a batch is summed over all of them. A process that is al
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import socket
@@ -223,6 +224,9 @@ def join() -> Team:
     if not machine.launched_together():
         return ALONE
     if _team is None:
+        # Torch imports it sooner or later. Its default arguments would then keep the group, whose threads may abort a
+        # process that ends.
+        importlib.import_module("torch.distributed.nn.functional")
         from accelerate import PartialState  # type: ignore[import-untyped]
 
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
