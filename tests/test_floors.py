@@ -11,12 +11,13 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 FLOORS = [
     ["errors", "labels"],
     ["atomic", "machine"],
+    ["processes"],
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
     ["data"],
     ["settings", "inputs", "runner", "views"],
     ["plan", "predict"],
-    ["blocks", "evaluate", "checkpoint", "pace"],
+    ["blocks", "evaluate", "checkpoint", "pace", "card"],
     ["workers", "validate"],
     ["store_plan"],
     ["predict_store"],
@@ -28,6 +29,7 @@ FLOORS = [
     ["console"],
     ["options"],
     ["cli"],
+    ["__main__"],
 ]
 FLOOR = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 FILES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]

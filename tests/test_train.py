@@ -198,6 +198,16 @@ def test_a_run_on_objects_resumes_to_the_same_bytes(cells: Path, tmp_path: Path)
     assert {path: path.stat().st_mtime_ns for path in (whole.run / "borders").iterdir()} == kept
 
 
+def test_how_objects_are_parted_outlives_a_stop(cells: Path, tmp_path: Path) -> None:
+    """Stopped again before its next validation, a resumed run still knows what the last one found."""
+    twice = {**TINY, "validations": 2}
+    train(cells, tmp_path, steps=STEPS, overrides=twice, watch=stop_after(STEPS // 2 + 1))
+    found = read_card(tmp_path / "last.safetensors").objects
+    assert found is not None
+    train(None, tmp_path, resume=True, watch=stop_after(STEPS // 2 + 2))
+    assert read_card(tmp_path / "last.safetensors").objects == found
+
+
 def test_border_weights_change_what_is_learned_and_can_be_off(cells: Path, tmp_path: Path) -> None:
     said: list[str] = []
     off = {**TINY, "loss.borders.weight": 0}

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from useg.errors import OutputError, UsegError
+
+
+def _writer() -> str:
+    """This process, also among those of other machines that write to the same disk."""
+    return f"{socket.gethostname()}.{os.getpid()}"
 
 
 @contextmanager
@@ -20,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the disk is full, may not be written, or a file stands where a folder is needed.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_writer()}{path.suffix}")
     with telling(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +49,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     A folder cannot be renamed over another, so the old one steps aside for a moment.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.new")
+    temporary = path.with_name(f".{path.stem}.{_writer()}.new")
     with telling(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

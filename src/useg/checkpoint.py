@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from useg.errors import TrainingError
+from useg.objects.separate import SeparateSettings
 from useg.unet.model import save_tensors
 
 KEY = "useg-state"
@@ -30,6 +31,7 @@ class RunState(BaseModel):
             quality.
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
+        objects: how objects are told apart, as the last validation found it, where masks number them.
         bad_in_row, skipped: steps without a finite loss or gradient, just now and in all.
         finished: nothing is left to do.
     """
@@ -45,6 +47,7 @@ class RunState(BaseModel):
     validated: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
+    objects: SeparateSettings | None = None
     bad_in_row: int = 0
     skipped: int = 0
     finished: bool = False

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from useg import machine
+
 if TYPE_CHECKING:
     from useg.data.check import Check
     from useg.data.layouts import Layout
@@ -186,6 +188,11 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}" + "s" * (number != 1)
 
 
+SAME_WISH_SECONDS = 1.0
+"""A launcher such as torchrun hands on the Ctrl-C that the terminal has sent already: a second signal so soon after the
+first is no order."""
+
+
 @contextmanager
 def training_watcher() -> Iterator[Watcher]:
     """A progress bar on standard error, and Ctrl-C or SIGTERM as a wish to stop, twice as an order."""
@@ -194,13 +201,14 @@ def training_watcher() -> Iterator[Watcher]:
 
     from useg.loop import Watcher
 
-    asked: list[int] = []
+    asked: list[float] = []
 
     def on_signal(number: int, frame: object) -> None:
-        if asked:
+        if not asked:
+            asked.append(time.monotonic())
+            say("stopping after this step; the model is kept")
+        elif time.monotonic() - asked[0] > SAME_WISH_SECONDS:
             raise KeyboardInterrupt
-        asked.append(number)
-        say("stopping after this step; the model is kept")
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[line]}"))
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -284,12 +292,12 @@ def _bars() -> Iterator[Any]:
 
 
 def console() -> Any:
-    """The terminal that people read: standard error."""
+    """The terminal that people read: standard error. Of several processes that train together the first one's."""
     global _console
     if _console is None:
         from rich.console import Console
 
-        _console = Console(stderr=True, highlight=False, soft_wrap=True)
+        _console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not machine.speaks())
     return _console
 
 

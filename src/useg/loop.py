@@ -9,29 +9,30 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-import useg
 from useg import machine
 from useg.atomic import write_text
+from useg.card import make_card
 from useg.checkpoint import RunState, load_checkpoint, read_log, save_checkpoint
 from useg.data.border_fields import kept_fields
 from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
-from useg.inputs import describe_input
 from useg.predict import Predictor
+from useg.processes import Team
 from useg.runner import TorchRunner
 from useg.settings import Settings
 from useg.unet.losses import segmentation_loss
-from useg.unet.model import ClassInfo, ModelCard, save_model
+from useg.unet.model import save_model
 from useg.unet.network import UNet
 from useg.unet.optimise import learning_rate, make_optimiser, update_average
+from useg.unet.shared import share_batch
 from useg.validate import validate
 
 CHECKPOINT_SECONDS = 40.0
@@ -105,22 +106,30 @@ class Watcher:
 
 
 class Loop:
-    """One run: network, averages, optimiser and samples, and the state that says how far it is."""
+    """One run: network, averages, optimiser and samples, and the state that says how far it is.
+
+    Of several processes each makes the same steps, with its own part of the samples. The first one decides, validates
+    and writes the files.
+    """
 
     def __init__(
-        self, run: Path, settings: Settings, legend: Legend, parts: Split, watch: Watcher, started: float
+        self, run: Path, settings: Settings, legend: Legend, parts: Split, watch: Watcher, started: float, team: Team
     ) -> None:
-        self.run, self.settings, self.parts, self.watch = run, settings, parts, watch
+        self.run, self.settings, self.parts, self.watch, self.team = run, settings, parts, watch, team
         s = settings
+        self.part = team.share(s.samples.batch)
         if s.machine.threads:
-            torch.set_num_threads(s.machine.threads)
+            torch.set_num_threads(team.split(s.machine.threads))
         machine.keep_freed_memory()
         self.device = machine.find_device(s.machine.device)
+        team.fit(self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed)
             network = UNet.from_settings(s.network)
         self.network = machine.place(network, self.device, dims=2).train()
         self.averaged = copy.deepcopy(self.network).eval()
+        if team.count > 1:
+            share_batch(self.network, team.total, self.part, s.samples.batch)
         # Looked up once: walking through all modules, several times a step, took as long as making a sample.
         self._weights, self._statistics = list(self.network.parameters()), list(self.network.buffers())
         self._measured = [value for value in self._statistics if value.is_floating_point()]
@@ -137,16 +146,18 @@ class Loop:
             widen=s.loss.borders.widen,
             fields=kept_fields(parts.train, s.loss.borders, run / "borders"),
         )
-        self.card = _card(settings, legend, parts)
         self.state = RunState()
         self._step_seconds = 0.0
         self._dice: float | None = None
         self._quality: float | None = None
-        if self.checkpoint.is_file():
-            self.state = load_checkpoint(self.checkpoint, self.network, self.averaged, self.optimiser)
+        with team.file_of_first(self.checkpoint) as checkpoint:
+            if checkpoint:
+                self.state = load_checkpoint(checkpoint, self.network, self.averaged, self.optimiser)
+        self.card = make_card(settings, legend, parts, self.state.objects)
         self.started = started - self.state.elapsed
-        kept = read_log(self.log, self.state.step)
-        write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
+        if team.first:
+            kept = read_log(self.log, self.state.step)
+            write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
 
     @property
     def checkpoint(self) -> Path:
@@ -173,16 +184,17 @@ class Loop:
                     self._validate()
                 for batch in self._batches():
                     self._step(batch)
-                    if self.watch.should_stop():
-                        return self._stop()
+                    if any(self.team.gather(self.watch.should_stop())):
+                        self._stop()
+                        return self._result()
                     if self._validation_due():
                         self._validate()
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         self._save()
                         saved = time.monotonic()
             self._validate()
-            save_model(self.run / "last.safetensors", self.card, self.averaged.state_dict())
             state.finished, state.progress = True, 1.0
+            self._save_model("last.safetensors")
             self._save()
         return self._result()
 
@@ -191,12 +203,13 @@ class Loop:
         steps = self.settings.budget.steps
         ahead = itertools.count(self.state.step) if steps is None else iter(range(self.state.step, steps))
         # A CPU makes samples and steps in turn; beside a GPU it works ahead.
-        on_cpu = self.device.type == "cpu"
-        for batch in make_batches(self.sampler, ahead, threads=machine.cores(), ahead=0 if on_cpu else 2):
-            self.state.progress = self._progress()
+        options = {"threads": self.team.split(machine.cores()), "ahead": 0 if self.device.type == "cpu" else 2}
+        for batch in make_batches(self.sampler, ahead, **options, part=self.part):
+            told = self.team.gather((self._progress(), batch.names))
+            self.state.progress = told[0][0]
             if self.state.progress >= 1:
                 return
-            yield batch
+            yield replace(batch, names=tuple(name for _, names in told for name in names))
 
     def _progress(self) -> float:
         """Share of the budget that is spent; what comes behind the last step is counted as spent from the start."""
@@ -221,9 +234,10 @@ class Loop:
         weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
             scores = self.network(images)
-        loss = segmentation_loss(scores, labels, s.loss, weights)
+        loss = segmentation_loss(scores, labels, s.loss, weights, total=self.team.total)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average([weight.grad for weight in self._weights if weight.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self._weights, s.optimiser.clip)
         record: dict[str, Any] = {
             "step": state.step + 1,
@@ -254,6 +268,8 @@ class Loop:
             self._give_up(batch)
 
     def _validation_due(self) -> bool:
+        if not self.team.first:
+            return False
         state, marks, budget = self.state, self.settings.validations, self.settings.budget
         if budget.steps is not None:
             # The last mark is the end itself, which always validates.
@@ -276,9 +292,15 @@ class Loop:
 
     def _validate(self) -> None:
         """Score the averaged weights on the held-out images, by the code that predicts; keep the best."""
-        begun, state = time.monotonic(), self.state
-        runner = TorchRunner(self.averaged, self.device.type, self.settings.machine.precision)
+        if not self.team.first:
+            return
+        begun, s, state = time.monotonic(), self.settings, self.state
+        runner, threads = TorchRunner(self.averaged, self.device.type, s.machine.precision), s.machine.threads
+        if threads:
+            torch.set_num_threads(threads)  # the others wait
         overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation, self.parts.train)
+        if threads:
+            torch.set_num_threads(self.team.split(threads))
         state.validated, state.validated_at = state.validated + 1, state.progress
         state.validation_seconds = time.monotonic() - begun
         found = overlap.as_dict() | ({"objects": objects.as_dict()} if objects else {})
@@ -286,45 +308,52 @@ class Loop:
         self._dice = _known(overlap.foreground_dice)
         self._quality = _known(objects.panoptic_quality[0]) if objects else None
         mean = self._quality if objects else _known(overlap.mean_dice)
-        self.card = card
+        self.card, state.objects = card, card.objects
         # Of equally good models the later one: a few objects more or less are chance, and rates have fallen since.
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
         if state.best is None or (mean is not None and mean > state.best - chance):
             state.best = mean if state.best is None else max(state.best, mean or 0.0)
             state.best_dice, state.best_quality = self._dice, self._quality
             scores = {"step": state.step, "images": len(self.parts.validation), **found}
-            save_model(self.run / MODEL, card.model_copy(update={"scores": scores}), self.averaged.state_dict())
+            self._save_model(MODEL, scores)
         self._tell("validated", None, 0.0)
 
-    def _stop(self) -> TrainResult:
+    def _stop(self) -> None:
         """Told to stop: leave a usable model and a state to resume from."""
-        save_model(self.run / "last.safetensors", self.card, self.averaged.state_dict())
+        self._save_model("last.safetensors")
         if not (self.run / MODEL).exists():
-            save_model(self.run / MODEL, self.card, self.averaged.state_dict())
+            self._save_model(MODEL)
         self._save()
-        return self._result()
 
     def _give_up(self, batch: Batch) -> None:
         """Too many steps in a row without a finite loss. Nothing of them is in the weights, but the run is lost."""
-        result = self._stop()
-        names = ", ".join(sorted(set(batch.names)))
+        self._stop()
+        names, rate = ", ".join(sorted(set(batch.names))), self.settings.optimiser.learning_rate / 10
         raise TrainingError(
             f"{self.run}: the loss or its gradient was not finite {MOST_BAD_STEPS} steps in a row, at step "
-            f"{self.state.step} on {names}; the last good model is kept in {result.model}. Look at these images, or "
-            f"train with a lower rate (--set optimiser.learning_rate={self.settings.optimiser.learning_rate / 10:g})"
+            f"{self.state.step} on {names}; the last good model is kept in {self.run / MODEL}. Look at these images, "
+            f"or train with a lower rate (--set optimiser.learning_rate={rate:g})"
         )
 
     def _result(self) -> TrainResult:
-        state = self.state
-        return TrainResult(
-            self.run, self.run / MODEL, state.step, state.skipped, state.best_dice, state.best_quality, state.finished
-        )
+        s = self.state
+        found = self.team.from_first(lambda: (s.step, s.skipped, s.best_dice, s.best_quality, s.finished))
+        return TrainResult(self.run, self.run / MODEL, *found)
 
     def _save(self) -> None:
-        self.state.elapsed = self.elapsed
-        save_checkpoint(self.checkpoint, self.state, self.network, self.averaged, self.optimiser)
+        if self.team.first:
+            self.state.elapsed = self.elapsed
+            save_checkpoint(self.checkpoint, self.state, self.network, self.averaged, self.optimiser)
+
+    def _save_model(self, name: str, scores: dict[str, Any] | None = None) -> None:
+        """The averaged weights; `scores` as validation found them."""
+        if self.team.first:
+            card = self.card.model_copy(update={"scores": scores or {}})
+            save_model(self.run / name, card, self.averaged.state_dict())
 
     def _write(self, record: dict[str, Any]) -> None:
+        if not self.team.first:
+            return
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -348,32 +377,3 @@ class Loop:
 def _known(score: float) -> float | None:
     """None where nothing was annotated to score against."""
     return None if math.isnan(score) else score
-
-
-def _card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:
-    flips: dict[Literal["x", "y", "transpose"], bool] = {
-        "x": settings.augment.mirror_x,
-        "y": settings.augment.mirror_y,
-        "transpose": settings.augment.transpose,
-    }
-    return ModelCard(
-        version=useg.__version__,
-        network=settings.network,
-        normalise=settings.normalise,
-        classes=[
-            ClassInfo(name=name, colour=colour, value=value)
-            for name, colour, value in zip(legend.names, legend.palette, legend.values, strict=True)
-        ],
-        masks=legend.kind,
-        ignore=legend.ignore,
-        alpha=settings.data.alpha,
-        score_shift=settings.score_shift,
-        flips=[name for name, natural in flips.items() if natural],
-        input=describe_input(parts.train),
-        trained_on={
-            "images": len(parts.train),
-            "pixels": sum(e.labels.size for e in parts.train),
-            "folder": Path(settings.data.folder).name,
-            "recipe": settings.recipe,
-        },
-    )

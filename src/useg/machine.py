@@ -34,6 +34,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def launched_together() -> bool:
+    """Whether a launcher such as torchrun started this process together with others, as it tells in the environment."""
+    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def speaks() -> bool:
+    """Whether people should see what this process says: of those launched together only the first one's."""
+    return not launched_together() or os.environ.get("RANK", "0") == "0"
+
+
 def free_memory() -> int:
     """Bytes of memory that can be taken without swapping."""
     import psutil

@@ -64,7 +64,12 @@ class BudgetSettings(_Section):
 
 
 class MachineSettings(_Section):
-    """What the start-up probe found; a resumed run reads it and probes nothing."""
+    """What the start-up probe found; a resumed run reads it and probes nothing.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps". precision: of convolutions; all else is float32.
+        threads: of a machine. Processes that train together there share them.
+    """
 
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

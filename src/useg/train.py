@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,16 @@ from useg.atomic import require_output_folder
 from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.prepare import prepare
+from useg.data.splits import Split
 from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.loop import Loop, TrainResult, Watcher
 from useg.pace import step_seconds
 from useg.plan import make_plan
+from useg.processes import Team, join
 from useg.settings import MachineSettings, Settings, load_settings, override, save_settings
+
+SETTINGS = "settings.toml"
 
 
 def train(
@@ -37,6 +42,9 @@ def train(
     spent: float = 0.0,
 ) -> TrainResult:
     """Train a U-Net on a folder of annotated images.
+
+    Processes that torchrun started together, each calling this, train one network as one process would; `data` are
+    read by each, `run` is written by the first, and an error of one is raised in all.
 
     Args:
         data: a data set in any layout that `useg check --help` lists.
@@ -58,59 +66,84 @@ def train(
     run, watch = Path(run), watch or Watcher()
     if minutes is not None and steps is not None:
         raise SettingsError("give either minutes or steps, not both")
+    team = join()
+    if not team.first:
+        watch = Watcher(should_stop=watch.should_stop)
+    asked = {"recipe": recipe, "budget.minutes": minutes, "budget.steps": steps, "machine.device": device}
+    with team.failing_as_one():
+        resuming, found = team.from_first(lambda: _begin(data, run, resume, asked, overrides or {}))
+        settings = Settings.model_validate(found)
+        folder = Path(data or settings.data.folder)
+        team.fit(machine.find_device(settings.machine.device))  # one that is not there is said before data are read
+        prepared = prepare(folder, **settings.data.how_to_read())
+        legend, parts = prepared.legend, prepared.parts
+        layout = prepared.layout
+        names = f"; names of classes from {layout.legend}" if layout.legend else ""
+        watch.on_text(f"layout: {layout.kind}{names}")
+        for problem in prepared.problems:
+            watch.on_text(f"note: {problem.line}")
+        watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
+        watch.on_text(parts.reason)
+        fingerprint = _fingerprint([*parts.train, *parts.validation])
+        if len(set(team.gather(fingerprint))) > 1:
+            raise DataError(f"{folder}: not all processes read the same images and masks; give each machine the same")
+        if resuming:
+            if settings.data.fingerprint != fingerprint:
+                raise DataError(
+                    f"{folder}: the images or masks have changed since {run} began; train into a new folder"
+                )
+        else:
+            update = {"fingerprint": fingerprint, "validation_names": [e.name for e in parts.validation]}
+            known = settings.model_copy(update={"data": settings.data.model_copy(update=update)})
+            planned = team.from_first(lambda: _plan(parts, legend, known, overrides or {}, watch, team))
+            settings = Settings.model_validate(planned)
+        loop = Loop(run, settings, legend, parts, watch, started, team)
+        if not resuming and team.first:
+            save_settings(run / SETTINGS, settings)  # last, so that settings which cannot run leave no run behind
+        return loop.go()
+
+
+def _begin(
+    data: str | Path | None, run: Path, resume: bool, asked: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[bool, dict[str, Any]]:
+    """Whether a run is resumed, and the settings to read the data with."""
     require_output_folder(run)
-    settings_file = run / "settings.toml"
-    resuming = resume and settings_file.is_file()
-    if resuming:
-        settings = load_settings(settings_file)
-        data = data or settings.data.folder
-        _refuse_other_settings(settings, minutes, steps, overrides or {})
-    elif data is None:
+    if resume and (run / SETTINGS).is_file():
+        settings = load_settings(run / SETTINGS)
+        budget = {name: value for name, value in asked.items() if name.startswith("budget.")}
+        _refuse_other_settings(settings, {**budget, **overrides})
+        return True, settings.model_dump(mode="json")
+    if data is None:
         raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
-    elif settings_file.exists() or (run / "model.safetensors").exists():
+    if (run / SETTINGS).exists() or (run / "model.safetensors").exists():
         raise OutputError(f"{run}: already holds a run; go on with --resume, or name another folder")
-    else:
-        begin = {
-            "recipe": recipe,
-            "budget.minutes": 10.0 if minutes is None and steps is None else minutes,
-            "budget.steps": steps,
-            "machine.device": device,
-            "data.folder": str(Path(data).resolve()),
-        }
-        settings = _early(override(Settings(), begin), overrides or {})
-
-    machine.find_device(settings.machine.device)  # one that is not there is said before the data are read
-    prepared = prepare(Path(data), **settings.data.how_to_read())
-    legend, parts = prepared.legend, prepared.parts
-    layout = prepared.layout
-    names = f"; names of classes from {layout.legend}" if layout.legend else ""
-    watch.on_text(f"layout: {layout.kind}{names}")
-    for problem in prepared.problems:
-        watch.on_text(f"note: {problem.line}")
-    watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
-    watch.on_text(parts.reason)
-    fingerprint = _fingerprint([*parts.train, *parts.validation])
-    if resuming:
-        if settings.data.fingerprint != fingerprint:
-            raise DataError(f"{data}: the images or masks have changed since {run} began; train into a new folder")
-    else:
-        update = {"fingerprint": fingerprint, "validation_names": [e.name for e in parts.validation]}
-        found = {"data": settings.data.model_copy(update=update), "machine": _probe(settings.machine)}
-        plan = make_plan(parts.train, legend, settings.model_copy(update=found), overrides, step_seconds)
-        settings = plan.settings.model_copy(update={"machine": found["machine"]})  # not what was asked, what was found
-        for reason in plan.reasons:
-            watch.on_text(reason)
-    loop = Loop(run, settings, legend, parts, watch, started)
-    if not resuming:
-        save_settings(settings_file, settings)  # last, so that settings which cannot run leave no run behind
-    return loop.go()
+    begin = {**asked, "data.folder": str(Path(data).resolve())}
+    if asked["budget.minutes"] is None and asked["budget.steps"] is None:
+        begin["budget.minutes"] = 10.0
+    return False, _early(override(Settings(), begin), overrides).model_dump(mode="json")
 
 
-def _refuse_other_settings(
-    settings: Settings, minutes: float | None, steps: int | None, overrides: Mapping[str, Any]
-) -> None:
+def _plan(
+    parts: Split, legend: Legend, settings: Settings, overrides: Mapping[str, Any], watch: Watcher, team: Team
+) -> dict[str, Any]:
+    """All settings, once the data are known."""
+    found = _probe(settings.machine)
+
+    def pace(planned: Settings) -> float:
+        """Of a process with its part of the samples and of the processor."""
+        samples = planned.samples.model_copy(update={"batch": max(1, math.ceil(planned.samples.batch / team.count))})
+        mine = found.model_copy(update={"threads": team.split(found.threads)})
+        return step_seconds(planned.model_copy(update={"samples": samples, "machine": mine}))
+
+    plan = make_plan(parts.train, legend, settings.model_copy(update={"machine": found}), overrides, pace)
+    for reason in plan.reasons:
+        watch.on_text(reason)
+    settings = plan.settings.model_copy(update={"machine": found})  # not what was asked, what was found
+    return settings.model_dump(mode="json")
+
+
+def _refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None:
     """A run goes on with its own settings: asking for others is refused, and repeating its own is not."""
-    asked = {"budget.minutes": minutes, "budget.steps": steps, **overrides}
     for name, value in asked.items():
         if value is not None and override(settings, {name: value}) != settings:
             raise SettingsError(

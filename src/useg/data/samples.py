@@ -185,18 +185,21 @@ def class_shares(examples: Sequence[Example], classes: int) -> Float[np.ndarray,
     return np.asarray(counts) / max(1, int(np.sum(counts)))
 
 
-def make_batches(sampler: Sampler, steps: Iterator[int], *, threads: int, ahead: int = 0) -> Iterator[Batch]:
-    """Batches for `steps`, in order, their samples made side by side by `threads`.
+def make_batches(
+    sampler: Sampler, steps: Iterator[int], *, threads: int, ahead: int = 0, part: range | None = None
+) -> Iterator[Batch]:
+    """Batches for `steps`, in order, their samples made side by side by `threads`; of each step all samples or `part`.
 
     With `ahead` 0 a batch is made when it is asked for, so that samples and network take turns: threads that share
     the processor with a network cost it more than the time that they need. Beside a GPU they may work `ahead` batches
     beyond the consumer. An exception in a thread is raised here, at the batch that it belongs to.
     """
     waiting: deque[list[Future[Sample]]] = deque()
+    part = range(sampler.settings.batch) if part is None else part
     with ThreadPoolExecutor(threads, thread_name_prefix="samples") as pool:
         try:
             for step in steps:
-                waiting.append([pool.submit(sampler.sample, step, i) for i in range(sampler.settings.batch)])
+                waiting.append([pool.submit(sampler.sample, step, i) for i in part])
                 if len(waiting) > ahead:
                     yield join([sample.result() for sample in waiting.popleft()])
             while waiting:

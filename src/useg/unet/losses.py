@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -12,6 +13,14 @@ from torch import Tensor
 
 from useg.labels import IGNORE
 from useg.unet.borders import BorderSettings
+
+Total = Callable[..., tuple[Tensor, ...]]
+"""Gives the sum of each tensor over all processes that hold a part of the batch, with its gradient."""
+
+
+def whole(*values: Tensor) -> tuple[Tensor, ...]:
+    """The `Total` of a process that holds the whole batch: the values."""
+    return values
 
 
 class LossSettings(BaseModel):
@@ -45,24 +54,31 @@ def segmentation_loss(
     labels: Integer[Tensor, "n *size"],
     settings: LossSettings,
     weights: Float[Tensor, "n *size"] | None = None,
+    *,
+    total: Total = whole,
 ) -> Float[Tensor, ""]:
-    """The loss that `settings` describe; `weights` (one a pixel) count in the cross-entropy only."""
-    total = scores.new_zeros((), dtype=torch.float32)
+    """The loss that `settings` describe; `weights` (one a pixel) count in the cross-entropy only.
+
+    Where several processes hold a part of the batch each, `total` sums over them, and all get the loss of the whole.
+    """
+    loss = scores.new_zeros((), dtype=torch.float32)
     if settings.cross_entropy:
         if settings.class_weights:
             table = torch.tensor(settings.class_weights, device=scores.device)
             by_class = table[labels.long().clamp(max=len(table) - 1)]
             weights = by_class if weights is None else by_class * weights
-        total = total + settings.cross_entropy * cross_entropy(scores, labels, weights)
+        loss = loss + settings.cross_entropy * cross_entropy(scores, labels, weights, total=total)
     if settings.dice:
-        total = total + settings.dice * soft_dice_loss(scores, labels)
-    return total
+        loss = loss + settings.dice * soft_dice_loss(scores, labels, total=total)
+    return loss
 
 
 def cross_entropy(
     scores: Float[Tensor, "n k *size"],
     labels: Integer[Tensor, "n *size"],
     weights: Float[Tensor, "n *size"] | None = None,
+    *,
+    total: Total = whole,
 ) -> Float[Tensor, ""]:
     """Pixel-wise softmax cross-entropy, sum of w(x) * -log p_l(x)(x) over the sum of w(x) (paper, equation 1).
 
@@ -72,10 +88,13 @@ def cross_entropy(
     counted = (labels != IGNORE).float()
     if weights is not None:
         counted = counted * weights.float()
-    return (loss * counted).sum() / counted.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    cost, weight = total((loss * counted).sum(), counted.sum())
+    return cost / weight.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def soft_dice_loss(scores: Float[Tensor, "n k *size"], labels: Integer[Tensor, "n *size"]) -> Float[Tensor, ""]:
+def soft_dice_loss(
+    scores: Float[Tensor, "n k *size"], labels: Integer[Tensor, "n *size"], *, total: Total = whole
+) -> Float[Tensor, ""]:
     """One minus the soft Dice coefficient, mean over the foreground classes that occur in the batch.
 
     Dice_k = 2 sum p_k g_k / (sum p_k + sum g_k), sums over all annotated pixels of the batch (Milletari et al. 2016,
@@ -86,10 +105,9 @@ def soft_dice_loss(scores: Float[Tensor, "n k *size"], labels: Integer[Tensor, "
     probabilities = scores.float().softmax(1) * counted[:, None]
     truth = F.one_hot(torch.where(counted, labels.long(), 0), classes).movedim(-1, 1) * counted[:, None]
     axes = [0, *range(2, scores.ndim)]
-    size = truth.sum(axes).float()
-    overlap = (probabilities * truth).sum(axes)
+    size, overlap, guessed = total(truth.sum(axes).float(), (probabilities * truth).sum(axes), probabilities.sum(axes))
     # One pixel of smoothing keeps the quotient tame where a class has a handful of pixels.
-    dice = (2 * overlap + 1) / (probabilities.sum(axes) + size + 1)
+    dice = (2 * overlap + 1) / (guessed + size + 1)
     present = size > 0
     present[0] = present[0] & ~present[1:].any()
     return ((1 - dice) * present).sum() / present.sum().clamp_min(1)

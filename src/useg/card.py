@@ -1,0 +1,45 @@
+"""What a run's models say of themselves: all that prediction needs, from settings, legend and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import useg
+from useg.data.legend import Legend
+from useg.data.splits import Split
+from useg.inputs import describe_input
+from useg.objects.separate import SeparateSettings
+from useg.settings import Settings
+from useg.unet.model import ClassInfo, ModelCard
+
+
+def make_card(settings: Settings, legend: Legend, parts: Split, objects: SeparateSettings | None = None) -> ModelCard:
+    """The card of the models of a run, `objects` as a validation found them; scores come with each model."""
+    flips: dict[Literal["x", "y", "transpose"], bool] = {
+        "x": settings.augment.mirror_x,
+        "y": settings.augment.mirror_y,
+        "transpose": settings.augment.transpose,
+    }
+    return ModelCard(
+        version=useg.__version__,
+        network=settings.network,
+        normalise=settings.normalise,
+        classes=[
+            ClassInfo(name=name, colour=colour, value=value)
+            for name, colour, value in zip(legend.names, legend.palette, legend.values, strict=True)
+        ],
+        masks=legend.kind,
+        ignore=legend.ignore,
+        alpha=settings.data.alpha,
+        score_shift=settings.score_shift,
+        objects=objects,
+        flips=[name for name, natural in flips.items() if natural],
+        input=describe_input(parts.train),
+        trained_on={
+            "images": len(parts.train),
+            "pixels": sum(e.labels.size for e in parts.train),
+            "folder": Path(settings.data.folder).name,
+            "recipe": settings.recipe,
+        },
+    )
