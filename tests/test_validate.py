@@ -1,5 +1,7 @@
 """Validation finds how objects are parted, scores them, and leaves models of classes alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from useg.data.dataset import Example
@@ -27,10 +29,10 @@ def card(masks: str) -> ModelCard:
     )
 
 
-def logit(tile: np.ndarray) -> np.ndarray:
-    """A network that takes gray values for the probability of objects."""
-    p = np.clip(tile[0], 1e-4, 1 - 1e-4)
-    return np.stack([np.zeros_like(p), np.log(p / (1 - p))]).astype(np.float32)
+def gray(tile: np.ndarray, keep: Sequence[slice]) -> np.ndarray:
+    """An engine that takes gray values for the probability of objects."""
+    p = np.clip(tile[0], 0, 1)[tuple(keep)]
+    return np.stack([1 - p, p]).astype(np.float32)
 
 
 def discs(weak_line: float) -> Example:
@@ -46,7 +48,7 @@ def discs(weak_line: float) -> Example:
 
 
 def test_what_parts_touching_objects_is_found() -> None:
-    predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
+    predictor = Predictor(card("instances"), gray, PredictSettings(device="cpu", precision="float32"))
     overlap, objects, found = validate(predictor, [discs(0.65), discs(0.65)], [discs(0.6)])
     assert overlap.foreground_dice > 0.99
     assert objects is not None and found.objects is not None
@@ -55,7 +57,7 @@ def test_what_parts_touching_objects_is_found() -> None:
     assert (objects.truth_objects, objects.predicted_objects, objects.merges) == (24, 24, 0)
     assert objects.panoptic_quality[0] > 0.9
     # What the model keeps gives the same objects to who predicts.
-    predictor = Predictor(found, logit, predictor.settings)
+    predictor = Predictor(found, gray, predictor.settings)
     assert predictor.objects(predictor.predict(discs(0.65).image)).max() == 12
 
 
@@ -64,7 +66,7 @@ def test_few_held_out_objects_do_not_decide_alone() -> None:
     example = discs(0.65)
     assert example.objects is not None
     lonely = Example("b", example.image[:, :26, :24], example.labels[:26, :24], objects=example.objects[:26, :24])
-    predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
+    predictor = Predictor(card("instances"), gray, PredictSettings(device="cpu", precision="float32"))
     _, objects, found = validate(predictor, [lonely], [example])
     assert objects is not None and found.objects is not None
     assert objects.truth_objects == 1
@@ -77,7 +79,7 @@ def test_what_nobody_annotated_is_not_held_against_a_model() -> None:
     hidden = np.where(example.objects > 6, 0, example.objects).astype(np.int32)
     labels = np.where(hidden > 0, 1, IGNORE).astype(np.uint8)
     partly = Example("a", example.image, labels, objects=hidden)
-    predictor = Predictor(card("instances"), logit, PredictSettings(device="cpu", precision="float32"))
+    predictor = Predictor(card("instances"), gray, PredictSettings(device="cpu", precision="float32"))
     _, objects, _ = validate(predictor, [partly], [])
     assert objects is not None
     assert (objects.truth_objects, objects.spurious, objects.missed) == (6, 0, 0)
@@ -85,7 +87,7 @@ def test_what_nobody_annotated_is_not_held_against_a_model() -> None:
 
 
 def test_models_of_classes_have_no_objects() -> None:
-    predictor = Predictor(card("classes"), logit, PredictSettings(device="cpu", precision="float32"))
+    predictor = Predictor(card("classes"), gray, PredictSettings(device="cpu", precision="float32"))
     overlap, objects, found = validate(predictor, [discs(0.5)], [])
     assert overlap.images == 1
     assert objects is None

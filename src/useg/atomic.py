@@ -61,7 +61,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def move_folder(source: Path, target: Path) -> None:
     """Rename a folder, durably; what stood at `target` goes, and comes back where the renaming fails."""
-    old = target.with_name(f".{target.stem}.{os.getpid()}.old")
+    old = target.with_name(f".{target.stem}.{_writer()}.old")
     there = target.exists() and target != source
     if there:
         target.replace(old)

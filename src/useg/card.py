@@ -9,7 +9,7 @@ import useg
 from useg.data.legend import Legend
 from useg.data.splits import Split
 from useg.inputs import describe_input
-from useg.objects.separate import SeparateSettings
+from useg.objects.settings import SeparateSettings
 from useg.settings import Settings
 from useg.unet.model import ClassInfo, ModelCard
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from useg.errors import TrainingError
-from useg.objects.separate import SeparateSettings
+from useg.objects.settings import SeparateSettings
 from useg.unet.model import save_tensors
 
 KEY = "useg-state"
