@@ -86,7 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--monai-size", type=size_of, default=(4096, 4096), help="of the part monai (4096x4096)")
     parser.add_argument("--width", type=int, default=16, help="of the network (16)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--max-memory", type=int, default=1_000_000_000, help="bytes for the prediction (1e9)")
+    parser.add_argument("--max-memory", type=int, default=850_000_000, help="bytes for the prediction (8.5e8)")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each kind, in turn (1)")
     parser.add_argument("--folder", type=Path, help="where images and results lie while it runs")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -108,7 +108,7 @@ def make_model(folder: Path, width: int) -> Path:
 
 
 def make_image(folder: Path, size: tuple[int, int]) -> Path:
-    """Blobs under noise as OME-Zarr, written chunk by chunk."""
+    """Blobs under a little noise as OME-Zarr, written chunk by chunk."""
     path = folder / f"image-{size[0]}x{size[1]}.ome.zarr"
     if not path.exists():
         store = LabelStore.create(folder / "image.store", size, np.uint8, (512, 512))
@@ -117,7 +117,7 @@ def make_image(folder: Path, size: tuple[int, int]) -> Path:
         blobs = 120 + 60 * wave[:512, None] * wave[None, :512]
         for block in store.blocks():
             rows, columns = (part.stop - part.start for part in block)
-            noisy = blobs[:rows, :columns] + rng.normal(0, 20, (rows, columns))
+            noisy = blobs[:rows, :columns] + rng.normal(0, 4, (rows, columns))
             store.write(block, noisy.clip(0, 255).astype(np.uint8))
         write_labels_from(path, store)
     return path

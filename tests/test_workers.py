@@ -90,11 +90,11 @@ def test_blocks_are_read_ahead_and_told_when_they_are_durable(stop_at: int) -> N
             events.append(f"read {index}")
             return [] if index % 3 == 2 else [index]
 
-        def predict(self, looks: Any) -> Any:
-            events.append(f"predict {looks[0]}")
-            return looks[0]
+        def predict(self, index: int, looks: Any) -> Any:
+            events.append(f"predict {index}")
+            return {}
 
-        def write(self, index: int, probabilities: Any) -> None:
+        def write(self, index: int, results: Any) -> None:
             events.append(f"write {index}")
 
     found = []

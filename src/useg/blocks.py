@@ -11,16 +11,17 @@ A work folder holds all that a process needs to do any block, so a worker is tol
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float32, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict
 
+from useg import machine
 from useg.images.files import open_windows, read_mask
 from useg.images.image import MAX_BYTES
 from useg.images.store import LabelStore
@@ -35,8 +36,11 @@ from useg.views import View, read_mirrored, symmetric_views
 
 PLAN, MODEL = "plan.json", "model.safetensors"
 """In the work folder."""
-CHUNK = {2: 512, 3: 64}
-"""Pixels along an axis of the chunks that results are stored in, by the number of axes; less where memory is little."""
+CHUNK = {2: 1024, 3: 128}
+"""About how many pixels along an axis the chunks have that results are stored in, by the number of axes."""
+KEPT = 0.95
+"""When a process holds more than this share of what it may, what it has freed is given back between two blocks: pieces
+of memory that lie about as gaps, of a size that no layer needs."""
 EMPTY = 0.1
 """A block whose gray values differ by less than this share of the spread of the whole image's has nothing in it."""
 
@@ -48,7 +52,7 @@ class BlockPlan(BaseModel):
         identity: of source, model and options: what must be equal to go on.
         source: the file; empty for an array. level: of its pyramid.
         size: of the image. chunk: of the stores. block: of the cores of tiles, a multiple of `chunk`.
-        device, precision, threads: how the network runs.
+        device, precision, threads: how the network runs. memory: bytes that a process may take for it.
         tta: average over the symmetries that the model knows.
         shift, scale: the intensity of the whole image, one number a channel.
         spread: 1st to 99th percentile of its gray values, one a channel, where empty blocks are skipped; else empty.
@@ -67,6 +71,7 @@ class BlockPlan(BaseModel):
     device: str
     precision: Literal["float32", "bfloat16"]
     threads: int
+    memory: int
     tta: bool
     shift: list[float]
     scale: list[float]
@@ -94,11 +99,19 @@ class BlockPlan(BaseModel):
 
 
 class Look(NamedTuple):
-    """What one view of a block needs: the tile in the image seen this way, and its pixels, normalised."""
+    """What one view of a block needs: the tile in the image seen this way, and its pixels as they were read."""
 
     view: View
     tile: Tile
-    values: Float[np.ndarray, "c *tile"]
+    pixels: Shaped[np.ndarray, "c *tile"]
+
+
+class _Model(NamedTuple):
+    """What a process has loaded, and the memory that it held when it had."""
+
+    card: ModelCard
+    runner: TorchRunner
+    before: int
 
 
 @dataclass(frozen=True)
@@ -124,7 +137,7 @@ class Job:
     def run(self, index: int) -> bool:
         """Read, predict and store one block; whether there was anything to predict. Doing it again does no harm."""
         looks = self.read(index)
-        self.write(index, self.predict(looks) if looks else None)
+        self.write(index, self.predict(index, looks))
         return bool(looks)
 
     def read(self, index: int) -> list[Look]:
@@ -136,44 +149,52 @@ class Job:
         plan, core = self.plan, self.plan.core(index)
         if self._where is not None and not _any_in(self._where, core, plan.size):
             return []
-        intensity = Intensity(np.array(plan.shift, np.float32), np.array(plan.scale, np.float32))
         geometry = self.card.network.geometry
         looks: list[Look] = []
         for view in symmetric_views(self.card.flips if plan.tta else [], len(plan.size)):
             turned = view.turn_size(plan.size)
-            axes = zip(turned, view.turn(core, plan.size), strict=True)
-            tile = Tile(tuple(geometry.tile(n, part.start, part.stop) for n, part in axes))
+            # All tiles are as large as inner ones, so that each works in the memory that the one before left.
+            least = view.turn_size([geometry.tile(9 * edge, 4 * edge, 5 * edge).length for edge in plan.block])
+            axes = zip(turned, view.turn(core, plan.size), least, strict=True)
+            tile = Tile(tuple(geometry.tile(n, part.start, part.stop, least) for n, part, least in axes))
             pixels = read_mirrored(view.of(self._image), tile)
             if not looks and is_empty(pixels, plan.spread):
                 return []
-            looks.append(Look(view, tile, intensity.apply(pixels)))
+            looks.append(Look(view, tile, pixels))
         return looks
 
-    def predict(self, looks: Sequence[Look]) -> Float32[np.ndarray, "k *core"]:
-        """Probabilities of a block, the mean over its views."""
-        total: np.ndarray | None = None
-        for look in looks:
-            size = (self.card.network.classes, *(s.stop - s.start for s in look.tile.spans))
-            seen = np.empty(size, np.float32)
-            run_tile(look.values, look.tile, self.runner, self.card, out=seen)
-            total = look.view.undo(seen) if total is None else total + look.view.undo(seen)
-        assert total is not None
-        return total if len(looks) == 1 else total / np.float32(len(looks))
+    def predict(self, index: int, looks: Sequence[Look]) -> dict[str, np.ndarray]:
+        """What is stored of a block, by the name of the store; a block without looks is all of the first class."""
+        plan = self.plan
+        if machine.taken_memory() > self._model.before + KEPT * plan.memory:
+            machine.return_freed_memory()
+        if looks:
+            intensity = Intensity(np.array(plan.shift, np.float32), np.array(plan.scale, np.float32))
+            seen = (
+                each.view.undo(run_tile(intensity.apply(each.pixels), each.tile, self.runner, self.card))
+                for each in looks
+            )
+            probabilities = next(seen)
+            for other in seen:
+                probabilities = probabilities + other
+            if len(looks) > 1:
+                probabilities /= np.float32(len(looks))
+        else:
+            size = (part.stop - part.start for part in plan.core(index))
+            probabilities = np.zeros((self.card.network.classes, *size), np.float32)
+            probabilities[0] = 1
+        return {name: RESULTS[name](probabilities) for name in plan.stores}
 
-    def write(self, index: int, probabilities: Float32[np.ndarray, "k *core"] | None) -> None:
-        """Store the results of a block, None for one that was skipped: all of the first class. Then they are durable.
+    def write(self, index: int, results: Mapping[str, np.ndarray]) -> None:
+        """Store what `predict` gave of a block; then it is durable.
 
         Raises:
             OutputError: the disk is full, or may not be written.
         """
         core = self.plan.core(index)
-        size = tuple(part.stop - part.start for part in core)
-        if probabilities is None:
-            probabilities = np.zeros((self.card.network.classes, *size), np.float32)
-            probabilities[0] = 1
-        for name in self.plan.stores:
+        for name, array in results.items():
             store = LabelStore.open(self.folder / name)
-            store.write(core, RESULTS[name](probabilities))
+            store.write(core, array)
             store.sync(core)
 
     @cached_property
@@ -187,22 +208,23 @@ class Job:
         return read_mask(Path(self.plan.where)) != 0 if self.plan.where else None
 
     @cached_property
-    def _model(self) -> tuple[ModelCard, TorchRunner]:
+    def _model(self) -> _Model:
         import torch
 
         torch.set_num_threads(self.plan.threads)
         card, network = load_model(self.folder / MODEL)
-        return card, TorchRunner(network, self.plan.device, self.plan.precision)
+        runner = TorchRunner(network, self.plan.device, self.plan.precision)
+        return _Model(card, runner, machine.taken_memory())
 
     @property
     def card(self) -> ModelCard:
         """Of the model."""
-        return self._model[0]
+        return self._model.card
 
     @property
     def runner(self) -> TorchRunner:
         """The network."""
-        return self._model[1]
+        return self._model.runner
 
 
 def run_block(job: Job, index: int) -> bool:
@@ -236,20 +258,18 @@ def choose_block(
     network, dims = card.network, len(size)
     geometry = network.geometry
     # While the network works on a tile, the next one is read and the one before is written.
-    beside = 2 * network.in_channels * (sample_bytes + 4) + 2 * 4 * network.classes
+    beside = network.in_channels * (2 * sample_bytes + 4) + 2 * 4 * network.classes
     share = bytes_per_pixel(card, precision) / (bytes_per_pixel(card, precision) + beside)
     reads = largest_tile(card, size, int(limit * share), precision)
     halo = geometry.smallest_tile - geometry.stride
     chunk, block = [], []
     for n, read in zip(size, reads, strict=True):
         most = max(geometry.stride, read - halo)
-        edge = geometry.stride * 2 ** max(0, int(math.log2(min(most, CHUNK[dims]) / geometry.stride)))
-        # Chunks that would waste much of what the memory allows are halved.
-        while edge > geometry.stride and most // edge * edge < 0.8 * most:
-            edge //= 2
-        count = -(-n // (most // edge * edge))
-        chunk.append(edge)
-        block.append(-(-n // (count * edge)) * edge)
+        count = -(-n // most)
+        parts = max(1, round(n / count / CHUNK[dims]))
+        wanted, allowed = -(-n // (count * parts * geometry.stride)), most // (parts * geometry.stride)
+        chunk.append(geometry.stride * max(1, min(wanted, allowed)))
+        block.append(chunk[-1] * parts)
     return tuple(chunk), tuple(block)
 
 

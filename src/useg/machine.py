@@ -67,6 +67,21 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, most)
 
 
+def return_freed_memory() -> None:
+    """Give back to the system what `keep_freed_memory` kept, where the C library is glibc."""
+    import ctypes
+
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def taken_memory() -> int:
+    """Bytes of memory that this process holds."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
 def find_device(name: str) -> torch.device:
     """The torch device for "auto", "cpu", "cuda" or "mps".
 

@@ -176,7 +176,7 @@ def run_tiles(
     # The largest first: the blocks of memory that it leaves then serve all others.
     for tile in sorted(tiles, key=lambda t: math.prod(t.shape), reverse=True):
         values = intensity.apply(read_mirrored(source, tile))
-        run_tile(values, tile, runner, card, out=result[(slice(None), *tile.core)])
+        result[(slice(None), *tile.core)] = run_tile(values, tile, runner, card)
     return result
 
 
@@ -185,13 +185,14 @@ def run_tile(
     tile: Tile,
     runner: Runner,
     card: ModelCard,
-    out: Float[np.ndarray, "k *core"],
-) -> None:
-    """Probabilities of one tile's core into `out`; `values` is what the tile reads, normalised."""
-    out[...] = runner(values, tile.keep)
+) -> Float[np.ndarray, "k *core"]:
+    """Probabilities of one tile's core; `values` is what the tile reads, normalised."""
+    probabilities = runner(values, tile.keep)
     if any(card.score_shift):
-        out *= np.exp(np.array(card.score_shift, np.float32)).reshape(-1, *[1] * (out.ndim - 1))
-        out /= out.sum(0)
+        factors = np.exp(np.array(card.score_shift, np.float32)).reshape(-1, *[1] * (values.ndim - 1))
+        probabilities = probabilities * factors
+        probabilities /= probabilities.sum(0)
+    return probabilities
 
 
 def most_probable(probabilities: Float[np.ndarray, "k *size"]) -> UInt8[np.ndarray, "*size"]:
@@ -199,10 +200,10 @@ def most_probable(probabilities: Float[np.ndarray, "k *size"]) -> UInt8[np.ndarr
     labels = np.zeros(probabilities.shape[1:], np.uint8)
 
     def compare(rows: slice) -> None:
-        best = probabilities[0, rows].copy()
+        best = probabilities[0, rows]
         for k in range(1, len(probabilities)):
-            labels[rows][probabilities[k, rows] > best] = k
-            np.maximum(best, probabilities[k, rows], out=best)
+            np.copyto(labels[rows], k, where=probabilities[k, rows] > best)
+            best = np.maximum(best, probabilities[k, rows]) if k < len(probabilities) - 1 else best
 
     in_blocks(compare, labels.shape)
     return labels

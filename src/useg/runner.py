@@ -78,6 +78,8 @@ def largest_tile(card: ModelCard, size: Sequence[int], limit: int, precision: st
 def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
     """Memory that the network needs for each pixel of a tile (`benchmarks/speed.py` measures it)."""
     s, value = card.network, 2 if precision == "bfloat16" else 4
-    # The finest level of the expansive path holds two joined maps, the results of two convolutions and the level below:
-    # 4.5 widths. As much again is lost in gaps between blocks that torch has freed.
-    return value * 9 * s.width / s.patch**s.dims + (4 + value) * s.in_channels + 12 * s.classes
+    # In widths of the finest level: with "same" padding it works in strips on the way up, and the level below holds the
+    # most, beside the skip connection; else the finest holds two joined maps and two results. As much again is lost in
+    # gaps between blocks that torch has freed.
+    widths = {2: 6.5, 3: 7}[s.dims] if s.padding == "same" else 9
+    return value * widths * s.width / s.patch**s.dims + (4 + value) * s.in_channels + 12 * s.classes

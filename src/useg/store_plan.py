@@ -121,8 +121,8 @@ def plan_blocks(
     asked, header, workers = predictor.settings, image.header, settings.workers.here
     device = machine.find_device(asked.device)
     precision = machine.probe_precision(device) if asked.precision == "auto" else asked.precision
-    limit = (asked.max_memory or machine.free_memory() // 2) // workers - WORKSPACE
-    chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, limit, precision)
+    memory = (asked.max_memory or machine.free_memory() // 2) // workers
+    chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, memory - WORKSPACE, precision)
     intensity = measure(looked.small, predictor.card.normalise)
     values = looked.small.reshape(len(looked.small), -1)
     ends = [np.percentile(np.nan_to_num(row), (1, 99)) for row in values] if settings.skip_empty else []
@@ -137,6 +137,7 @@ def plan_blocks(
         precision=precision,
         # Workers elsewhere have one thread each: how many share a machine is not known here.
         threads=1 if settings.workers.scheduler else max(1, machine.cores() // workers),
+        memory=memory,
         tta=asked.tta,
         shift=[float(v) for v in intensity.shift],
         scale=[float(v) for v in intensity.scale],

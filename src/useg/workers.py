@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from useg.blocks import Job, run_block
 from useg.errors import WorkerError, extra
 
+WAITING = 0.3
+"""Reading and writing are done beside the network where they take more than this share of its time."""
 PATIENCE = 20.0
 """Seconds in which a scheduler must answer."""
 
@@ -48,32 +52,54 @@ class Crew(Protocol):
 
 
 class Alone:
-    """This process. While the network works on a block, the next one is read and the one before is written."""
+    """This process."""
 
     def blocks(self, job: Job, indices: Sequence[int]) -> Iterator[tuple[int, bool]]:
-        """Do blocks of a job, one after the other."""
-        with ThreadPoolExecutor(1, "reading") as reading, ThreadPoolExecutor(1, "writing") as writing:
-            looks = reading.submit(job.read, indices[0])
-            written = None
+        """Do blocks of a job, one after the other; where reading and writing make the network wait, at the same time.
+
+        On a CPU the network fills all cores, and a block that is read beside it from a quick disk only disturbs it. So
+        two blocks are done in turn, and the time of the second decides.
+        """
+        seconds = [0.0, 0.0, 0.0]
+        for index in indices[:2]:
+            began = time.perf_counter()
+            looks = job.read(index)
+            read = time.perf_counter()
+            results = job.predict(index, looks)
+            predicted = time.perf_counter()
+            job.write(index, results)
+            seconds = [read - began, predicted - read, time.perf_counter() - predicted]
+            yield index, bool(looks)
+        reading, predicting, writing = seconds
+        if reading + writing > WAITING * predicting:
+            yield from self._at_once(job, indices[2:])
+        else:
+            yield from ((index, job.run(index)) for index in indices[2:])
+
+    def _at_once(self, job: Job, indices: Sequence[int]) -> Iterator[tuple[int, bool]]:
+        """While the network works on a block, the next one is read and the one before is written."""
+        with ThreadPoolExecutor(1, "reading") as reader, ThreadPoolExecutor(1, "writing") as writer:
+            ahead = [reader.submit(job.read, index) for index in indices[:1]]
+            behind: list[Future[tuple[int, bool]]] = []
             for index, following in zip(indices, [*indices[1:], None], strict=True):
-                found = looks.result()
+                looks = ahead.pop().result()
                 if following is not None:
-                    looks = reading.submit(job.read, following)
-                probabilities = job.predict(found) if found else None
-                if written is not None:
-                    yield written.result()
-                written = writing.submit(_write, job, index, probabilities)
-            if written is not None:
-                yield written.result()
+                    ahead.append(reader.submit(job.read, following))
+                results = job.predict(index, looks)
+                if behind:
+                    yield behind.pop().result()
+                behind.append(writer.submit(_write, job, index, results, bool(looks)))
+            if behind:
+                yield behind.pop().result()
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
         """The builtin `map`."""
         return map(function, items)
 
 
-def _write(job: Job, index: int, probabilities: Any) -> tuple[int, bool]:
-    job.write(index, probabilities)
-    return index, probabilities is not None
+def _write(job: Job, index: int, results: Mapping[str, np.ndarray], anything: bool) -> tuple[int, bool]:
+    job.write(index, results)
+    return index, anything
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,20 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
+from useg import machine
 from useg.atomic import sync, telling
 from useg.errors import ImageError, OutputError, SizeError, extra
 from useg.images.polite import decoding
 
-_AT_ONCE = 4
-"""Chunks along each axis that a lower level is made by at once."""
 _SMALL = 1024
 """A pyramid ends with the level whose longest edge is at most this."""
 
@@ -220,12 +221,8 @@ class LabelStore:
             lower = LabelStore(self.path, half, self.dtype, edges, self.planes, level.level + 1)
             with telling(self.path):
                 lower._create()
-            # Several chunks at once: what Zarr does for a call counts for more than what it does for a pixel.
-            for block in lower.blocks([_AT_ONCE * edge for edge in edges]):
-                above = [slice(2 * p.start, min(2 * p.stop, n)) for p, n in zip(block, level.size, strict=True)]
-                every: tuple[Any, ...] = (..., *(slice(None, None, 2) for _ in half))
-                lower.write(block, level.written(above)[every])
-                lower.sync(block)
+            with ThreadPoolExecutor(machine.cores(), "level") as pool:
+                list(pool.map(partial(_halve, level, lower), lower.blocks()))
             found.append(lower)
             level = lower
         return found
@@ -273,6 +270,14 @@ class LabelStore:
         array: Any = zarr.open_array(str(self.path / str(self.level)), mode=mode, zarr_format=3)
         # An empty chunk that was written is told so from one that was not.
         return array.with_config({"write_empty_chunks": True}) if mode == "r+" else array
+
+
+def _halve(level: LabelStore, lower: LabelStore, block: Sequence[slice]) -> None:
+    """Make one chunk of a lower level."""
+    above = [slice(2 * p.start, min(2 * p.stop, n)) for p, n in zip(block, level.size, strict=True)]
+    every: tuple[Any, ...] = (..., *(slice(None, None, 2) for _ in block))
+    lower.write(block, level.written(above)[every])
+    lower.sync(block)
 
 
 def _words(window: Sequence[slice]) -> str:

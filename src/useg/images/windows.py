@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
+from useg import machine
 from useg.errors import ImageError
 from useg.images.image import Header, Image, InStore, OnMap, Place
 from useg.images.polite import decoding
 
-_BAND_BYTES = 2**26
+_BAND_BYTES = 2**24
 """What `strided` reads at once, unless a single chunk is larger."""
 
 Window = tuple[slice, ...]
@@ -79,7 +81,7 @@ class Windows:
     def strided(self, steps: Sequence[int]) -> Num[np.ndarray, "c *small"]:
         """Every `steps`-th pixel of each spatial axis from the first, `C *small`, as `array[:, ::s0, ::s1]` would give.
 
-        Reads the chunks that these pixels are in, one part after the other: some 64 MB at once, or one chunk.
+        Reads the chunks that these pixels are in, part by part: some 16 MB at once on each core, or one chunk.
 
         Raises:
             ImageError: the file is damaged.
@@ -92,7 +94,8 @@ class Windows:
             edges[axis] *= max(1, _BAND_BYTES // (sample * math.prod(edges)))
             edges[axis] = min(edges[axis], size[axis])
         counts = [-(-n // edge) for n, edge in zip(size, edges, strict=True)]
-        for index in np.ndindex(*counts):
+
+        def take(index: tuple[int, ...]) -> None:
             parts, places = [], []
             for at, edge, n, step in zip(index, edges, size, steps, strict=True):
                 # The pixels of this part that are taken, `step` times first, first + 1, ..., last.
@@ -102,6 +105,9 @@ class Windows:
             if all(place.start < place.stop for place in places):
                 every = tuple(slice(None, None, step) for step in steps)
                 found[(slice(None), *places)] = self.read(parts)[(slice(None), *every)]
+
+        with ThreadPoolExecutor(machine.cores(), "looking") as pool:
+            list(pool.map(take, np.ndindex(*counts)))
         return found
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -102,36 +102,22 @@ class Geometry:
         first, last = self._needs_from(0, start // self.patch, -(-stop // self.patch))
         return self.patch * first, self.patch * last
 
-    def cuts(self, size: int, keep: slice) -> tuple[list[tuple[slice, slice, slice]], slice]:
-        """What is left to do on the way up when a tile of `size` pixels is asked for its output pixels `keep` only.
+    def expansive(self, size: int, keep: slice) -> list[Rise]:
+        """What the expansive path computes of a tile of `size` pixels for its output pixels `keep`, finest level first.
 
-        Returns:
-            `below`, `up` and `skip` of a `Cut` for each level, the coarsest first; and where, in what then leaves the
-            network, the pixels `keep` are.
+        Of networks with "same" padding. A halo serves the contracting path; on the way up each level needs what the
+        one above reads, and two pixels more for its convolutions. Where a tile ends the image ends too, and zeros are
+        right.
         """
-        if self.padding == "valid":  # its tiles bring little more than their core needs
-            whole = slice(None)
-            return [(whole, whole, whole)] * self.depth, keep
-        start, stop = (keep.start - 1, keep.stop + 1) if self.head_kernel == 3 else (keep.start, keep.stop)
-        need, cuts = slice(start // self.patch, -(-stop // self.patch)), []
-        origin = self._read(need, size, 0).start * self.patch
+        need = slice(keep.start - 1, keep.stop + 1) if self.head_kernel == 3 else keep
+        need, rises = slice(need.start // self.patch, -(-need.stop // self.patch)), []
         for level in range(self.depth):
-            read = self._read(need, size, level)
-            last = -(-read.stop // 2) if self.up_kernel == 2 else read.stop // 2 + 1
-            need = slice(read.start // 2, min(last, size // (self.patch * 2 ** (level + 1))))
-            below = self._read(need, size, level + 1)
-            cuts.append((_from(below.start, need), _from(2 * need.start, read), read))
-        return cuts[::-1], _from(origin, keep)
-
-    def _read(self, need: slice, size: int, level: int) -> slice:
-        """What a block of the expansive path is given so that its result is right at `need`, in pixels of its level.
-
-        At the end of the tile the block pads with zeros as it should: the image ends there too.
-        """
-        there = size // (self.patch * 2**level)
-        if level == self.depth:  # the bottleneck is computed whole
-            return slice(0, there)
-        return slice(max(0, need.start - 2), min(there, need.stop + 2))
+            there = size // (self.patch * 2**level)
+            read = slice(max(0, need.start - 2), min(there, need.stop + 2))
+            last = -(-read.stop // 2) if self.up_kernel == 2 else min(there // 2, read.stop // 2 + 1)
+            need = slice(read.start // 2, last)
+            rises.append(Rise(need, read))
+        return rises
 
     @cached_property
     def lead(self) -> int:
@@ -185,8 +171,11 @@ class Geometry:
         """Cover `size` pixels by `count` tiles, or fewer where the stride grid has no more."""
         return self.tiles(size, -(-size // (count * self.stride)) * self.stride)
 
-    def tile(self, size: int, start: int, stop: int) -> Span:
-        """The tile that answers for the pixels `start`..`stop`-1 of an image of `size`, on the image's stride grid."""
+    def tile(self, size: int, start: int, stop: int, least: int = 0) -> Span:
+        """The tile that answers for the pixels `start`..`stop`-1 of an image of `size`, on the image's stride grid.
+
+        With "same" padding it reads `least` pixels, if the image has so many, though fewer would do at its ends.
+        """
         if self.padding == "valid":
             # The image lies mirrored around itself, so every tile may read past its ends.
             skip = self.lead + start % self.stride
@@ -196,6 +185,8 @@ class Geometry:
         stride, end = self.stride, self.fit_up(size)
         first = max(0, (start - self.lead) // stride * stride)
         last = end if stop == size else min(end, -(-(stop + self.trail) // stride) * stride)
+        last = min(end, max(last, first + least // stride * stride))
+        first = max(0, min(first, last - least // stride * stride))
         return Span(start, stop, first, last, start - first)
 
     @property
@@ -225,23 +216,16 @@ class Geometry:
         return (start, stop + 4) if self.padding == "valid" else (start - 2, stop + 2)
 
 
-def _from(origin: int, window: slice) -> slice:
-    """The window in pixels that count from `origin`."""
-    return slice(window.start - origin, window.stop - origin)
-
-
 @dataclass(frozen=True)
-class Cut:
-    """What one level of the expansive path needs: windows of the last axes of feature maps, ready to index with.
+class Rise:
+    """One step up the expansive path, along one axis.
 
     Attributes:
-        below: of the feature map that comes from the level below.
-        up: of that map after the up-convolution. skip: of the skip connection. Both cover the same pixels.
+        below: what goes up, in pixels of the level below. read: what the convolutions are given, in pixels of theirs.
     """
 
-    below: Any = ...
-    up: Any = ...
-    skip: Any = ...
+    below: slice
+    read: slice
 
 
 @dataclass(frozen=True)
@@ -297,24 +281,6 @@ def plan_tiles(geometry: Geometry, size: Sequence[int], largest: Sequence[int]) 
     """Tiles, each reading at most `largest` pixels an axis where that is possible, that cover an image of `size`."""
     axes = [geometry.tiles_within(s, most) for s, most in zip(size, largest, strict=True)]
     return [Tile(spans) for spans in product(*axes)]
-
-
-def plan_cuts(geometry: Geometry, size: Sequence[int], keep: Sequence[slice]) -> tuple[list[Cut], tuple[Any, ...]]:
-    """How to compute the window `keep` of a tile's output without the rest of it.
-
-    A halo serves the contracting path. On the way up, each level needs the core and a few pixels around it, and most
-    of a network's work is on the way up: cutting there makes a small tile cost little more than its core.
-
-    Args:
-        size: of the tile. keep: a window of the network's output, a slice an axis.
-
-    Returns:
-        A cut for each level of the expansive path, the coarsest first, and the index of `keep` in the result.
-    """
-    axes = [geometry.cuts(n, window) for n, window in zip(size, keep, strict=True)]
-    levels = zip(*(cuts for cuts, _ in axes), strict=True)
-    joined = [Cut(*((..., *windows) for windows in zip(*level, strict=True))) for level in levels]
-    return joined, (..., *(kept for _, kept in axes))
 
 
 def mirror(indices: Int[np.ndarray, "*any"], size: int) -> Int[np.ndarray, "*any"]:

@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from useg.errors import SizeError
-from useg.unet.geometry import Cut, plan_cuts
+from useg.unet.geometry import Rise
 from useg.unet.settings import UNetSettings
+
+STRIP_ROWS, STRIP_PIXELS = 32, 1 << 17
+"""A strip of a window has so many rows at least, and about so many pixels: they stay in the cache between layers."""
 
 
 def crop_and_concat(
@@ -82,12 +85,12 @@ class UNet(nn.Module):
     def forward(
         self, image: Float[Tensor, "n c *size"], keep: Sequence[slice] | None = None
     ) -> Float[Tensor, "n k *out"]:
-        """Scores of every class for every output pixel, or only for the window `keep` of them, which costs less."""
+        """Scores of every class for every output pixel.
+
+        With `keep`, a slice an axis, for that window of the output only. It costs less than the whole: see `_window`.
+        """
         for size in image.shape[2:]:
             self.geometry.output_size(size)
-        cuts, kept = (
-            ([Cut()] * self.settings.depth, ...) if keep is None else plan_cuts(self.geometry, image.shape[2:], keep)
-        )
         features, skips = self.stem(image), []
         for level, block in enumerate(self.contracting, start=1):
             features = block(features)
@@ -96,10 +99,47 @@ class UNet(nn.Module):
             skips.append(features)
             features = self.pool(features)
         features = self.dropout(self.bottleneck(features))
-        for up, block, cut in zip(self.up, self.expansive, cuts, strict=True):
-            features = block(crop_and_concat(up(features[cut.below])[cut.up], skips.pop()[cut.skip]))
-        scores: Tensor = self.head(features)[kept]
-        return scores
+        if keep is not None and self.settings.padding == "same" and self.settings.depth:
+            return self._window(features, skips, image.shape[2:], keep)
+        for up, block in zip(self.up, self.expansive, strict=True):
+            features = block(crop_and_concat(up(features), skips.pop()))
+        scores: Tensor = self.head(features)
+        return scores if keep is None else scores[_within(keep)]
+
+    def _window(
+        self, bottleneck: Tensor, skips: list[Tensor], size: Sequence[int], keep: Sequence[slice]
+    ) -> Float[Tensor, "n k *out"]:
+        """The expansive path for a window of the output, of a network with "same" padding; `skips` are used up.
+
+        Each level computes what the window depends on, so that a halo costs the contracting path only. The finest level
+        holds most of the memory, so it works on strips of the window, one after the other.
+        """
+
+        def rise(step: int, below: Tensor, begin: Sequence[int], rises: Sequence[Rise], skip: Tensor) -> Tensor:
+            came_up = self.up[step](below[_within([r.below for r in rises], begin)])
+            read = [r.read for r in rises]
+            came_up = came_up[_within(read, [2 * r.below.start for r in rises])]
+            return self.expansive[step](crop_and_concat(came_up, skip[_within(read)]))
+
+        levels = list(zip(*map(self.geometry.expansive, size, keep), strict=True))  # the finest first
+        features, begin = bottleneck, [0] * len(size)
+        for step, rises in enumerate(reversed(levels[1:])):
+            features = rise(step, features, begin, rises, skips.pop())
+            begin = [r.read.start for r in rises]
+        scores = []
+        rows = max(STRIP_ROWS, STRIP_PIXELS // math.prod(part.stop - part.start for part in keep[1:]))
+        for start in range(keep[0].start, keep[0].stop, rows):
+            strip = [slice(start, min(start + rows, keep[0].stop)), *keep[1:]]
+            rises = [self.geometry.expansive(n, part)[0] for n, part in zip(size, strip, strict=True)]
+            found = self.head(rise(-1, features, begin, rises, skips[0]))
+            scores.append(found[_within(strip, [self.settings.patch * r.read.start for r in rises])])
+        return torch.cat(scores, dim=2)
+
+
+def _within(window: Sequence[slice], begin: Sequence[int] | None = None) -> Any:
+    """The index of a window in a feature map whose first pixel is `begin`."""
+    begin = begin or [0] * len(window)
+    return (..., *(slice(part.start - b, part.stop - b) for part, b in zip(window, begin, strict=True)))
 
 
 def fold_batch_norm(network: UNet) -> UNet:
