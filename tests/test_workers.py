@@ -79,8 +79,11 @@ def test_without_a_word_this_process_works_alone() -> None:
         assert list(crew.map(abs, [-1, 2])) == [1, 2]
 
 
-@pytest.mark.parametrize("stop_at", [1, 3])
-def test_blocks_are_read_ahead_and_told_when_they_are_durable(stop_at: int) -> None:
+@pytest.mark.parametrize("waiting", [0.0, 1e9])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_blocks_are_told_when_they_are_durable(monkeypatch: pytest.MonkeyPatch, count: int, waiting: float) -> None:
+    """In turn, and with the next one read while the network works."""
+    monkeypatch.setattr(room, "WAITING", waiting)
     events: list[str] = []
 
     class Recording(Job):
@@ -98,10 +101,9 @@ def test_blocks_are_read_ahead_and_told_when_they_are_durable(stop_at: int) -> N
             events.append(f"write {index}")
 
     found = []
-    for result in Alone().blocks(Recording(Path()), list(range(5))):
+    for result in Alone().blocks(Recording(Path()), list(range(count))):
         assert f"write {result[0]}" in events
         found.append(result)
-        if len(found) == stop_at:
-            break
-    expected = [(0, True), (1, True), (2, False)][:stop_at]
-    assert found == expected
+    assert found == [(0, True), (1, True), (2, False), (3, True), (4, True)][:count]
+    for what in ("read", "predict", "write"):
+        assert [event for event in events if event.startswith(what)] == [f"{what} {index}" for index in range(count)]

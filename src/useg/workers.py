@@ -81,10 +81,9 @@ class Alone:
         with ThreadPoolExecutor(1, "reading") as reader, ThreadPoolExecutor(1, "writing") as writer:
             ahead = [reader.submit(job.read, index) for index in indices[:1]]
             behind: list[Future[tuple[int, bool]]] = []
-            for index, following in zip(indices, [*indices[1:], None], strict=True):
+            for done, index in enumerate(indices, start=1):
                 looks = ahead.pop().result()
-                if following is not None:
-                    ahead.append(reader.submit(job.read, following))
+                ahead = [reader.submit(job.read, following) for following in indices[done : done + 1]]
                 results = job.predict(index, looks)
                 if behind:
                     yield behind.pop().result()
