@@ -227,11 +227,6 @@ class Job:
         return self._model.runner
 
 
-def run_block(job: Job, index: int) -> bool:
-    """`Job.run`, for a worker."""
-    return job.run(index)
-
-
 def _foreground(probabilities: Float32[np.ndarray, "k *core"]) -> UInt8[np.ndarray, "*core"]:
     return confidence(probabilities[1])
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from useg.blocks import Job, run_block
+from useg.blocks import Job
 from useg.errors import WorkerError, extra
 
 WAITING = 0.3
@@ -132,7 +132,7 @@ class Cluster:
 
 
 def _numbered(index: int, job: Job) -> tuple[int, bool]:
-    return index, run_block(job, index)
+    return index, job.run(index)
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> Any:
