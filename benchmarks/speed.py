@@ -39,7 +39,7 @@ from useg import machine
 from useg.demo import draw_data_set
 from useg.loop import Progress
 from useg.pace import bare_step
-from useg.predict import PredictSettings, _resident_bytes
+from useg.predict import PredictSettings, resident_bytes
 from useg.runner import WORKSPACE, TorchRunner, bytes_per_pixel, largest_tile
 from useg.settings import Settings, load_settings, override
 from useg.unet.geometry import plan_tiles
@@ -192,7 +192,7 @@ def measure_prediction(width: int, size: int, max_memory: int, precision: str, r
     card, runner = model(width, precision)
     predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory, precision=precision))
     image = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
-    limit = max_memory - _resident_bytes(card, image, 1)
+    limit = max_memory - resident_bytes(card, image.nbytes, image.size)
     tiles = plan_tiles(card.network.geometry, (size, size), largest_tile(card, (size, size), limit, precision))
     # The tile in the middle is one of the largest.
     tile = np.zeros((1, *max((t.shape for t in tiles), key=np.prod)), np.float32)

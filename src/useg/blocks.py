@@ -26,8 +26,9 @@ from useg.images.files import open_windows, read_mask
 from useg.images.image import MAX_BYTES
 from useg.images.store import LabelStore
 from useg.images.windows import Window, Windows
+from useg.objects.chunks import Grid
 from useg.objects.separate import confidence
-from useg.predict import most_probable, run_tile
+from useg.predict import most_probable, resident_bytes, run_tile
 from useg.runner import TorchRunner, bytes_per_pixel, largest_tile
 from useg.unet.geometry import Tile
 from useg.unet.model import ModelCard, load_model
@@ -80,22 +81,18 @@ class BlockPlan(BaseModel):
     stores: list[str]
 
     @property
-    def counts(self) -> tuple[int, ...]:
-        """Blocks along each axis."""
-        return tuple(-(-n // edge) for n, edge in zip(self.size, self.block, strict=True))
+    def grid(self) -> Grid:
+        """How the image is cut into blocks."""
+        return Grid.regular(self.size, self.block)
 
     @property
     def blocks(self) -> int:
         """Number of blocks; they are numbered along the last axis first."""
-        return math.prod(self.counts)
+        return len(self.grid)
 
     def core(self, index: int) -> Window:
         """The window of the image that a block answers for."""
-        place = np.unravel_index(index, self.counts)
-        return tuple(
-            slice(int(i) * edge, min((int(i) + 1) * edge, n))
-            for i, edge, n in zip(place, self.block, self.size, strict=True)
-        )
+        return self.grid.window(index)
 
 
 class Look(NamedTuple):
@@ -285,8 +282,12 @@ def _any_in(where: Bool[np.ndarray, "*coarse"], core: Window, size: Sequence[int
     return bool(where[tuple(slice(p.start * m // n, -(-p.stop * m // n)) for p, m, n in ends)].any())
 
 
-def fits_in_memory(card: ModelCard, size: Sequence[int], image_bytes: int, limit: int, *, objects: bool) -> bool:
+def fits_in_memory(
+    card: ModelCard, size: Sequence[int], image_bytes: int, limit: int, *, objects: bool, tta: bool = False
+) -> bool:
     """Whether an image, its probabilities and labels, and a tile that is worth the name stay below `limit` bytes."""
-    a_pixel = 4 * card.network.classes + 1 + (24 if objects else 0)
-    tile = min(math.prod(size), 4 * card.network.geometry.smallest_tile ** len(size)) * bytes_per_pixel(card)
-    return image_bytes <= MAX_BYTES and image_bytes + math.prod(size) * a_pixel + tile <= limit
+    pixels, a_pixel = math.prod(size), 1 + (24 if objects else 0)
+    tile = min(pixels, 4 * card.network.geometry.smallest_tile ** len(size)) * bytes_per_pixel(card)
+    views = len(symmetric_views(card.flips if tta else [], len(size)))
+    resident = resident_bytes(card, image_bytes, pixels, views=views)
+    return image_bytes <= MAX_BYTES and resident + pixels * a_pixel + tile <= limit

@@ -155,7 +155,7 @@ class Predictor:
         total: Float[np.ndarray, "k *size"] | None = None
         for view in views:
             turned = view.apply(array)
-            left = limit - _resident_bytes(card, array, len(views))
+            left = limit - resident_bytes(card, array.nbytes, array[0].size, views=len(views))
             largest = largest_tile(card, turned.shape[1:], left, self.settings.precision)
             tiles = plan_tiles(card.network.geometry, turned.shape[1:], largest)
             result = view.undo(run_tiles(turned, tiles, intensity, self.runner, card))
@@ -221,10 +221,9 @@ def in_blocks(work: Callable[[slice], None], size: Sequence[int]) -> None:
             pass
 
 
-def _resident_bytes(card: ModelCard, array: np.ndarray, views: int) -> int:
+def resident_bytes(card: ModelCard, image_bytes: int, pixels: int, *, views: int = 1) -> int:
     """What stands in memory beside the tiles: the image, its probabilities, their sum over views, the workspace."""
-    probabilities = 4 * card.network.classes * int(np.prod(array.shape[1:]))
-    return array.nbytes + probabilities * (2 if views > 1 else 1) + WORKSPACE
+    return image_bytes + 4 * card.network.classes * pixels * (2 if views > 1 else 1) + WORKSPACE
 
 
 def _channels_first(array: np.ndarray, card: ModelCard) -> np.ndarray:

@@ -32,7 +32,7 @@ from useg.objects.outlines import write_geojson, write_rois
 from useg.objects.table import object_table, write_table
 from useg.predict import Predictor
 from useg.predict_store import StoreWatch, predict_store, work_folder
-from useg.store_plan import StoreSettings
+from useg.store_plan import StoreSettings, file_state
 from useg.unet.model import ClassInfo, digest
 
 JOURNAL = ".useg-predict.json"
@@ -200,7 +200,8 @@ class _Run:
     def _fits(self, source: Path) -> bool:
         header, settings = read_header(source), self.predictor.settings
         limit = settings.max_memory or machine.free_memory() // 2
-        return fits_in_memory(self.predictor.card, header.size, header.nbytes, limit, objects=self.outputs.instances)
+        card, objects = self.predictor.card, self.outputs.instances
+        return fits_in_memory(card, header.size, header.nbytes, limit, objects=objects, tta=settings.tta)
 
     def _in_memory(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
         image = read(source, alpha=self.predictor.card.alpha)
@@ -298,9 +299,7 @@ class _Journal:
 
 
 def _identity(source: Path, target: Path) -> dict[str, Any]:
-    stat = source.stat()
-    where = {"target": target.name, "source": str(source.resolve())}
-    return {**where, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+    return {"target": target.name, **file_state(source)}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,6 @@ from useg.images.store import LabelStore
 from useg.images.stored import write_labels_from, write_probabilities_from
 from useg.images.windows import Windows
 from useg.inputs import glance, unlike_training
-from useg.objects.chunks import Grid
 from useg.objects.seams import separate_chunked
 from useg.objects.settings import SeparateSettings
 from useg.predict import Predictor
@@ -195,7 +194,7 @@ def _separate(folder: Path, plan: BlockPlan, settings: SeparateSettings, crew: A
     objects = separate_chunked(
         LabelStore.open(folder / "confidence"),
         store(folder / "labels"),
-        Grid.regular(plan.size, plan.block),
+        plan.grid,
         settings,
         scratch=lambda name: store(scratch / name),
         map_chunks=crew.map,

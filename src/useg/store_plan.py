@@ -81,13 +81,13 @@ def identify(
         MissingError: there is no such coarse mask.
     """
     if isinstance(source, Path):
-        image = _file(source)
+        image = file_state(source)
     else:
         image = {"array": f"{zlib.crc32(looked.small.tobytes()):08x} {looked.size} {looked.small.dtype}"}
     return {
         "model": digest(model),
         "source": image | {"level": level},
-        "where": _file(settings.where) if settings.where else None,
+        "where": file_state(settings.where) if settings.where else None,
         "skip_empty": settings.skip_empty,
         "tta": predictor.settings.tta,
         "instances": instances,
@@ -95,11 +95,16 @@ def identify(
     }
 
 
-def _file(path: Path) -> dict[str, Any]:
+def file_state(path: Path) -> dict[str, Any]:
+    """Which file a result was made of, and as it was then.
+
+    Raises:
+        MissingError: there is no such file.
+    """
     if not path.exists():
         raise MissingError(f"{path}: there is no such file; check the path")
     stat = path.stat()
-    return {"path": str(path.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+    return {"source": str(path.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns}
 
 
 def plan_blocks(
@@ -194,7 +199,7 @@ def estimate(predictor: Predictor, plan: BlockPlan, folder: Path) -> str:
     views = len(symmetric_views(predictor.card.flips if plan.tta else [], dims))
     pixels = plan.blocks * views * math.prod(n + halo for n in plan.block)
     time_needed = pixels * min(seconds) / tile[0].size
-    in_words = f"{time_needed / 60:.0f} minutes" if time_needed > 90 else f"{time_needed:.0f} seconds"
+    in_words = f"{time_needed / 60:.0f} min" if time_needed > 90 else f"{time_needed:.0f} s"
     a_pixel = {"labels": 2, "confidence": 1 + 5 * 4, "probabilities": 2 * 4 * network.classes}
     disk = math.prod(plan.size) * sum(a_pixel[name] for name in plan.stores) / 1e9
     free = shutil.disk_usage(folder).free / 1e9
