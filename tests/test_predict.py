@@ -96,11 +96,10 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
 
 
 def tiled_and_whole(chosen: UNetSettings, size: list[int], largest: list[int], seed: int) -> None:
-    network, card = make_network(chosen, seed), make_card(chosen)
-    image = make_image(chosen, tuple(size), seed)
+    network, image = make_network(chosen, seed), make_image(chosen, tuple(size), seed)
     intensity, runner = measure(image, NormaliseSettings(kind="none")), TorchRunner(network, "cpu", "float32")
     tiles = plan_tiles(chosen.geometry, size, largest)
-    tiled = run_tiles(image, tiles, intensity, runner, card)
+    tiled = run_tiles(image, tiles, intensity, runner, chosen.classes)
     expected = by_hand(network, image)
     assert tiled.shape == (chosen.classes, *size)
     assert np.abs(tiled - expected).max() <= TOLERANCE
@@ -256,10 +255,11 @@ def test_labels_are_the_most_probable_class_and_probabilities_sum_to_1() -> None
 
 def test_score_shift_moves_the_scores() -> None:
     chosen = UNetSettings(depth=1, width=2, classes=3, padding="same")
-    runner, image = TorchRunner(make_network(chosen, 0), "cpu", "float32"), make_image(chosen, (8, 8))
-    plain = Predictor(make_card(chosen), runner, PLENTY).predict(image).probabilities
-    shifted = Predictor(make_card(chosen, score_shift=[0.5, -1.0, 2.0]), runner, PLENTY).predict(image).probabilities
-    expected = plain * np.exp([0.5, -1.0, 2.0])[:, None, None]
+    network, tile = make_network(chosen, 0), make_image(chosen, (8, 8))
+    whole = [slice(0, 8)] * 2
+    plain = TorchRunner(network, "cpu", "float32")(tile, whole)
+    shifted = TorchRunner(network, "cpu", "float32", shift=[0.5, -1.0, 2.0], temperature=3.0)(tile, whole)
+    expected = (plain * np.exp([0.5, -1.0, 2.0])[:, None, None]) ** (1 / 3.0)
     np.testing.assert_allclose(shifted, expected / expected.sum(0), atol=TOLERANCE)
 
 

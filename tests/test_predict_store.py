@@ -30,7 +30,7 @@ CPU = PredictSettings(device="cpu", precision="float32")
 
 def with_many_objects(path: Path, image: np.ndarray) -> Path:
     """The model with thresholds between which the probabilities of this image lie."""
-    card, network = load_model(path)
+    card, (network,) = load_model(path)
     low, high = np.percentile(Predictor.load(path, CPU).predict(image).probabilities[1], (75, 88))
     found = SeparateSettings(threshold=float(low), seed_threshold=float(high), smallest=3)
     save_model(path, card.model_copy(update={"objects": found}), network.state_dict())
@@ -91,7 +91,7 @@ def test_in_blocks_as_in_memory(
     image = make_image(size, seed=seed)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store_plan, "choose_block", lambda *given: ((chunk,) * 2, (chunk * times,) * 2))
-        in_blocks(model, image, folder / "out.tif", tta, probabilities=folder / "p.tif")
+        in_blocks(model, image, folder / "out.tif", tta, beside={"probabilities": folder / "p.tif"})
     labels, probabilities, _ = in_memory(model, image, tta)
     np.testing.assert_allclose(read(folder / "p.tif").array, probabilities, atol=1e-5)
     sure = clear(probabilities)

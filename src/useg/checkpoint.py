@@ -31,7 +31,8 @@ class RunState(BaseModel):
             quality.
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
-        objects: how objects are told apart, as the last validation found it, where masks number them.
+        objects: how objects are told apart, as the last validation found it, where masks number them; temperature: of
+            the scores, as it found that.
         bad_in_row, skipped: steps without a finite loss or gradient, just now and in all.
         finished: nothing is left to do.
     """
@@ -48,6 +49,7 @@ class RunState(BaseModel):
     validated_at: float = 0.0
     validation_seconds: float = 0.0
     objects: SeparateSettings | None = None
+    temperature: float = 1.0
     bad_in_row: int = 0
     skipped: int = 0
     finished: bool = False

@@ -153,7 +153,7 @@ class Loop:
         with team.file_of_first(self.checkpoint) as checkpoint:
             if checkpoint:
                 self.state = load_checkpoint(checkpoint, self.network, self.averaged, self.optimiser)
-        self.card = make_card(settings, legend, parts, self.state.objects)
+        self.card = make_card(settings, legend, parts, self.state.objects, self.state.temperature)
         self.started = started - self.state.elapsed
         if team.first:
             kept = read_log(self.log, self.state.step)
@@ -295,7 +295,8 @@ class Loop:
         if not self.team.first:
             return
         begun, s, state = time.monotonic(), self.settings, self.state
-        runner, threads = TorchRunner(self.averaged, self.device.type, s.machine.precision), s.machine.threads
+        runner = TorchRunner(self.averaged, self.device.type, s.machine.precision, shift=s.score_shift)
+        threads = s.machine.threads
         if threads:
             torch.set_num_threads(threads)  # the others wait
         overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation, self.parts.train)
@@ -308,7 +309,7 @@ class Loop:
         self._dice = _known(overlap.foreground_dice)
         self._quality = _known(objects.panoptic_quality[0]) if objects else None
         mean = self._quality if objects else _known(overlap.mean_dice)
-        self.card, state.objects = card, card.objects
+        self.card, state.objects, state.temperature = card, card.objects, card.temperature
         # Of equally good models the later one: a few objects more or less are chance, and rates have fallen since.
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
         if state.best is None or (mean is not None and mean > state.best - chance):

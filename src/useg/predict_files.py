@@ -46,6 +46,7 @@ class Outputs:
     Attributes:
         suffix: of the label images, one of `useg.images.files.LABEL_SUFFIXES`; None takes that of each image.
         probabilities: `<stem>_probabilities.tif`, float32, one plane a class.
+        uncertainty: `<stem>_uncertainty.tif`, float32, see `useg.predict.uncertainty_of`.
         instances: the label images hold a number an object instead of classes, TIFF if `suffix` says nothing else.
         geojson: `<stem>.geojson`, outlines of the objects. rois: `<stem>_rois.zip` for ImageJ.
         table: `<stem>.csv`, one row an object.
@@ -53,6 +54,7 @@ class Outputs:
 
     suffix: str | None = None
     probabilities: bool = False
+    uncertainty: bool = False
     instances: bool = False
     geojson: bool = False
     rois: bool = False
@@ -64,7 +66,13 @@ class Outputs:
 
     def beside(self, out: Path, source: Path) -> dict[str, Path]:
         """All else that is written of a source, by the name of its attribute."""
-        ends = {"probabilities": "_probabilities.tif", "geojson": ".geojson", "rois": "_rois.zip", "table": ".csv"}
+        ends = {
+            "probabilities": "_probabilities.tif",
+            "uncertainty": "_uncertainty.tif",
+            "geojson": ".geojson",
+            "rois": "_rois.zip",
+            "table": ".csv",
+        }
         return {name: out / f"{stem_of(source)}{end}" for name, end in ends.items() if getattr(self, name)}
 
 
@@ -152,6 +160,8 @@ def predict_files(
     outputs = outputs or Outputs()
     if outputs.instances:
         predictor.require_objects()
+    if outputs.uncertainty and not predictor.settings.uncertainty:
+        raise SettingsError("uncertainty is to be written, but PredictSettings.uncertainty is off; turn it on")
     run = _Run(predictor, model, out, outputs, store, watch_store or StoreWatch())
     results = []
     for source in sources:
@@ -201,7 +211,7 @@ class _Run:
         header, settings = read_header(source), self.predictor.settings
         limit = settings.max_memory or machine.free_memory() // 2
         card, objects = self.predictor.card, self.outputs.instances
-        return fits_in_memory(card, header.size, header.nbytes, limit, objects=objects, tta=settings.tta)
+        return fits_in_memory(card, header.size, header.nbytes, limit, settings, objects=objects)
 
     def _in_memory(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
         image = read(source, alpha=self.predictor.card.alpha)
@@ -209,6 +219,9 @@ class _Run:
         self.journal.begin()
         if "probabilities" in beside:
             write_probabilities(beside["probabilities"], prediction.probabilities, like=image)
+        if "uncertainty" in beside:
+            assert prediction.uncertainty is not None
+            write_probabilities(beside["uncertainty"], prediction.uncertainty, like=image)
         classes, objects = self.predictor.card.classes, None
         if self.outputs.instances:
             ids = self.predictor.objects(prediction)
@@ -222,7 +235,7 @@ class _Run:
         return prediction.warnings, objects
 
     def _in_blocks(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
-        if outlines := sorted(set(beside) - {"probabilities"}):
+        if outlines := sorted(set(beside) - {"probabilities", "uncertainty"}):
             raise ImageError(
                 f"{source}: is predicted in blocks, where --{' and --'.join(outlines)} cannot be had; leave them "
                 "out, or allow more --max-memory"
@@ -233,7 +246,7 @@ class _Run:
             source,
             target,
             self.store,
-            probabilities=beside.get("probabilities"),
+            beside=beside,
             instances=self.outputs.instances,
             watch=replace(
                 self.watch, on_begin=self.journal.begin, on_written=lambda: self.journal.note(source, target)

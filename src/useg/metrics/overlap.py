@@ -163,6 +163,16 @@ def overlap_scores(confusions: Sequence[Int[np.ndarray, "k k"]]) -> OverlapScore
     )
 
 
+def mean_foreground(scores: Sequence[float] | Float[np.ndarray, "k"]) -> float | None:
+    """Mean of the scores of all classes but class 0, without those that are NaN; None where nothing is left.
+
+    >>> mean_foreground([0.9, 0.5, 0.7, float("nan")])
+    0.6
+    """
+    known = [float(score) for score in scores[1:] if not math.isnan(score)]
+    return sum(known) / len(known) if known else None
+
+
 def _dice_and_iou(
     hits: Int[np.ndarray, "*n"], true: Int[np.ndarray, "*n"], predicted: Int[np.ndarray, "*n"]
 ) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
