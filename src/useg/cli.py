@@ -24,7 +24,7 @@ from useg.console import (
     training_watcher,
 )
 from useg.errors import ImageError, SettingsError, UsegError
-from useg.options import parse_bytes, parse_format, parse_ignore, parse_settings, parse_unlabelled
+from useg.options import parse_bytes, parse_folds, parse_format, parse_ignore, parse_settings, parse_unlabelled
 
 app = typer.Typer(
     name="useg",
@@ -205,6 +205,15 @@ def predict(
         bool,
         typer.Option("--probabilities", help="Also write <stem>_probabilities.tif, float32, one plane a class."),
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty", help="Also write <stem>_uncertainty.tif and expected-dice.csv: where not to trust."
+        ),
+    ] = False,
+    folds: Annotated[
+        str | None, typer.Option(help="Of a model of several folds those to average, such as 0,2; default all.")
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(help="Of the label images: png, tif, npy, nii.gz, dcm or ome.zarr; default that of each image."),
@@ -232,7 +241,7 @@ def predict(
     An image that does not fit in the memory allowed is predicted in blocks, through a store on disk.
     """
     from useg.predict import Predictor, PredictSettings
-    from useg.predict_files import FileResult, Outputs, find_inputs, precision_used, predict_files
+    from useg.predict_files import EXPECTED, FileResult, Outputs, find_inputs, precision_used, predict_files
     from useg.predict_store import StoreWatch
     from useg.store_plan import StoreSettings
     from useg.unet.model import read_card
@@ -240,10 +249,15 @@ def predict(
 
     if (geojson or rois or table) and not instances:
         raise SettingsError("--geojson, --rois and --table describe objects; add --instances")
-    outputs = Outputs(parse_format(format), probabilities, instances, geojson, rois, table)
+    outputs = Outputs(parse_format(format), probabilities, uncertainty, instances, geojson, rois, table)
     sources = find_inputs(inputs, volumes=read_card(model).network.dims == 3)
     settings = PredictSettings(
-        device=device, precision=precision_used(out), max_memory=parse_bytes(max_memory), tta=tta
+        device=device,
+        precision=precision_used(out),
+        max_memory=parse_bytes(max_memory),
+        tta=tta,
+        folds=parse_folds(folds),
+        uncertainty=uncertainty,
     )
     predictor = Predictor.load(model, settings)
     in_blocks = workers > 1 or scheduler or where or skip_empty
@@ -266,6 +280,9 @@ def predict(
     objects = f", {count(sum(r.objects or 0 for r in results), 'object')} found" if instances and done else ""
     rest = f"{skipped} were there already, {failed} failed; results in {out}"
     say(f"{done} predicted in {seconds:.1f} s{objects}, {rest}")
+    if expected := [(r.expected_dice, r.target.name) for r in results if r.expected_dice is not None]:
+        dice, name = min(expected)
+        say(f"the Dice to expect is lowest for {name}, {dice:.2f}; see {out / EXPECTED}")
     if failed:
         raise typer.Exit(2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import time
@@ -37,6 +39,8 @@ from useg.unet.model import ClassInfo, digest
 
 JOURNAL = ".useg-predict.json"
 """Says which model made the files of an output folder, and of what, so that finished ones can be skipped safely."""
+EXPECTED = "expected-dice.csv"
+"""Beside the uncertainty maps: how good the model thinks that each label image is, worst first."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class FileResult:
         skipped: it was finished before.
         warnings: ways in which the image is unlike those that the model was trained on.
         objects: how many were found, with `Outputs.instances`.
+        expected_dice: the Dice that the model expects of itself here; None for an image in blocks, or without classes.
     """
 
     source: Path
@@ -95,6 +100,7 @@ class FileResult:
     skipped: bool = False
     warnings: Sequence[str] = ()
     objects: int | None = None
+    expected_dice: float | None = None
 
 
 def find_inputs(inputs: Iterable[Path], *, volumes: bool = False) -> list[Path]:
@@ -169,6 +175,8 @@ def predict_files(
         results.append(result)
         if watch:
             watch(result)
+    if outputs.uncertainty:
+        run.journal.write_expected(out / EXPECTED)
     return results
 
 
@@ -200,12 +208,12 @@ class _Run:
                 shutil.rmtree(work_folder(target), ignore_errors=True)  # of a call that was killed just behind its end
                 return FileResult(source, target, None, 0.0, skipped=True)
             way = self._in_memory if self.store is None and self._fits(source) else self._in_blocks
-            warnings, objects = way(source, target, beside)
+            result = way(source, target, beside)
         except SettingsError:
             raise  # it would be the same for every file
         except UsegError as error:
             return FileResult(source, target, str(error), time.monotonic() - begun)
-        return FileResult(source, target, None, time.monotonic() - begun, warnings=warnings, objects=objects)
+        return replace(result, seconds=time.monotonic() - begun)
 
     def _fits(self, source: Path) -> bool:
         header, settings = read_header(source), self.predictor.settings
@@ -213,7 +221,7 @@ class _Run:
         card, objects = self.predictor.card, self.outputs.instances
         return fits_in_memory(card, header.size, header.nbytes, limit, settings, objects=objects)
 
-    def _in_memory(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
+    def _in_memory(self, source: Path, target: Path, beside: Mapping[str, Path]) -> FileResult:
         image = read(source, alpha=self.predictor.card.alpha)
         prediction = self.predictor.predict(image)
         self.journal.begin()
@@ -231,10 +239,11 @@ class _Run:
         else:
             colours, names = [c.colour for c in classes], [c.name for c in classes]
             write_labels(target, prediction.labels, colours=colours, names=names, like=image)
-        self.journal.note(source, target)
-        return prediction.warnings, objects
+        expected = prediction.expected_dice if self.outputs.uncertainty else None
+        self.journal.note(source, target, expected)
+        return FileResult(source, target, None, 0.0, False, prediction.warnings, objects, expected)
 
-    def _in_blocks(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
+    def _in_blocks(self, source: Path, target: Path, beside: Mapping[str, Path]) -> FileResult:
         if outlines := sorted(set(beside) - {"probabilities", "uncertainty"}):
             raise ImageError(
                 f"{source}: is predicted in blocks, where --{' and --'.join(outlines)} cannot be had; leave them "
@@ -252,7 +261,7 @@ class _Run:
                 self.watch, on_begin=self.journal.begin, on_written=lambda: self.journal.note(source, target)
             ),
         )
-        return done.warnings, done.objects
+        return FileResult(source, target, None, 0.0, warnings=done.warnings, objects=done.objects)
 
 
 def _write_objects(beside: Mapping[str, Path], ids: Integer[np.ndarray, "*size"], image: Image, of: ClassInfo) -> None:
@@ -278,6 +287,7 @@ class _Journal:
         self.path = out / JOURNAL
         s = predictor.settings
         self._ours = {"model": digest(model), "tta": s.tta, "precision": s.precision, "instances": outputs.instances}
+        self._ours |= {"folds": list(s.folds)} if s.folds else {}
         lines = _lines(self.path)
         if lines and lines[0] != self._ours:
             raise OutputError(f"{out}: holds predictions of another model or other settings; name another folder")
@@ -297,18 +307,26 @@ class _Journal:
         now = _identity(source, target)
         if made["source"] != now["source"]:
             raise OutputError(f"{target}: is the prediction of {made['source']}; predict {source} into another folder")
-        return made == now
+        return made | now == made
 
     def begin(self) -> None:
         """Write down whose results will stand here, before the first of them does."""
         if not self.path.exists():
             write_text(self.path, json.dumps(self._ours) + "\n")
 
-    def note(self, source: Path, target: Path) -> None:
+    def note(self, source: Path, target: Path, expected_dice: float | None = None) -> None:
         """Write down that `target` is finished."""
-        made = self._made_of[target.name] = _identity(source, target)
+        made = self._made_of[target.name] = {**_identity(source, target), "expected_dice": expected_dice}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(made) + "\n")
+
+    def write_expected(self, path: Path) -> None:
+        """A table of all images of the folder that were predicted in memory, worst first."""
+        expected = {name: made.get("expected_dice") for name, made in self._made_of.items()}
+        rows = sorted((dice, name) for name, dice in expected.items() if dice is not None)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("image", "expected_dice"), *((name, f"{dice:.4f}") for dice, name in rows)])
+        write_text(path, text.getvalue())
 
 
 def _identity(source: Path, target: Path) -> dict[str, Any]:
