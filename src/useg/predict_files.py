@@ -325,7 +325,9 @@ class _Journal:
         expected = {name: made.get("expected_dice") for name, made in self._made_of.items()}
         rows = sorted((dice, name) for name, dice in expected.items() if dice is not None)
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("image", "expected_dice"), *((name, f"{dice:.4f}") for dice, name in rows)])
+        csv.writer(text, lineterminator="\n").writerows(
+            [("image", "expected_dice"), *((name, f"{dice:.4f}") for dice, name in rows)]
+        )
         write_text(path, text.getvalue())
 
 
