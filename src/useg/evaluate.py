@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -119,21 +119,34 @@ def evaluate(
         region_class, region_threshold: see `score`.
         watch: called with each example and its prediction, for pictures and progress.
     """
-    truths: list[Scored] = []
+    scored = predict_examples(predictor, examples, within=within, keep=region_class is not None, watch=watch)
+    return score(list(scored), predictor.card.network.classes, region_class, region_threshold)
+
+
+def predict_examples(
+    predictor: Predictor,
+    examples: Iterable[Example],
+    *,
+    within: Callable[[Example], Bool[np.ndarray, "*size"] | None] | None = None,
+    keep: bool = False,
+    watch: Callable[[Example, Prediction], None] | None = None,
+) -> Iterator[Scored]:
+    """Predict annotated images one at a time, the same way as `predict` does; what `score` takes.
+
+    Args:
+        keep: keep the probabilities, which are large.
+        within, watch: see `evaluate`.
+    """
     for example in examples:
         axes = "CYX" if example.labels.ndim == 2 else "CZYX"
         image = Image(example.image, axes, example.spacing, example.unit, path=Path(example.name))
         prediction = predictor.predict(image)
         if watch:
             watch(example, prediction)
-        # Probabilities are large, and only the regions need them.
-        probabilities = prediction.probabilities if region_class is not None else None
+        probabilities = prediction.probabilities if keep else None
         inside = within(example) if within else None
         found = predictor.objects(prediction) if example.objects is not None and predictor.card.objects else None
-        truths.append(
-            Scored(example.name, example.labels, prediction.labels, probabilities, inside, example.objects, found)
-        )
-    return score(truths, predictor.card.network.classes, region_class, region_threshold)
+        yield Scored(example.name, example.labels, prediction.labels, probabilities, inside, example.objects, found)
 
 
 def score(
