@@ -113,7 +113,7 @@ def _begin(
     if resume and (run / SETTINGS).is_file():
         settings = load_settings(run / SETTINGS)
         budget = {name: value for name, value in asked.items() if name.startswith("budget.")}
-        _refuse_other_settings(settings, {**budget, **overrides})
+        refuse_other_settings(settings, {**budget, **overrides})
         return True, settings.model_dump(mode="json")
     if data is None:
         raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
@@ -144,7 +144,7 @@ def _plan(
     return settings.model_dump(mode="json")
 
 
-def _refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None:
+def refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None:
     """A run goes on with its own settings: asking for others is refused, and repeating its own is not."""
     for name, value in asked.items():
         if value is not None and override(settings, {name: value}) != settings:
