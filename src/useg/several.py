@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -207,7 +208,7 @@ def _share(members: Sequence[Member], index: int, record: Record, elapsed: float
     validations = [_state(member).validation_seconds for member in members[:index]]
     judging = len(members) * fmean(validations) if validations else 0.0
     left = (60 * record.minutes - elapsed - judging) / (len(members) - index)
-    return {"minutes": max(LEAST_MINUTES, left / 60)}
+    return {"minutes": max(LEAST_MINUTES, math.floor(100 * left / 60) / 100)}
 
 
 def _same(plan: Settings) -> dict[str, Any]:
