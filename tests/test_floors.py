@@ -25,6 +25,8 @@ FLOORS = [
     ["score_files"],
     ["loop"],
     ["train"],
+    ["several"],
+    ["folds", "learning_curve"],
     ["demo"],
     ["console"],
     ["options"],

@@ -73,12 +73,11 @@ def load_checkpoint(path: Path, network: nn.Module, averaged: nn.Module, optimis
     Raises:
         TrainingError: the file is damaged or belongs to another network.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    state = read_state(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            state = RunState.model_validate_json((file.metadata() or {}).get(KEY, ""))
         tensors = load_file(path)
         network.load_state_dict(_part(tensors, "network."))
         averaged.load_state_dict(_part(tensors, "averaged."))
@@ -87,10 +86,29 @@ def load_checkpoint(path: Path, network: nn.Module, averaged: nn.Module, optimis
             index, _, key = name.partition(".")
             moments.setdefault(int(index), {})[key] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
-    except (SafetensorError, ValidationError, RuntimeError, ValueError) as error:
-        what = str(error).splitlines()[0]
-        raise TrainingError(f"{path}: cannot be resumed from ({what}); train into a new folder") from error
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise _damaged(path, error) from error
     return state
+
+
+def read_state(path: Path) -> RunState:
+    """Where a run stands.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return RunState.model_validate_json((file.metadata() or {}).get(KEY, ""))
+    except (SafetensorError, ValidationError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    what = str(error).splitlines()[0]
+    return TrainingError(f"{path}: cannot be resumed from ({what}); train into a new folder")
 
 
 def read_log(path: Path, steps: int) -> list[dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt8
@@ -38,6 +38,19 @@ from useg.settings import load_settings
 from useg.unet.model import ModelCard
 
 
+class Honesty(NamedTuple):
+    """What the probabilities of one image said of themselves, see `useg.metrics.calibration.count_reliability`.
+
+    Attributes:
+        calibrated, uncalibrated: counts by confidence, as predicted and at temperature 1.
+        expected_dice: see `Prediction.expected_dice`.
+    """
+
+    calibrated: Float[np.ndarray, "3 bins"]
+    uncalibrated: Float[np.ndarray, "3 bins"]
+    expected_dice: float | None
+
+
 @dataclass(frozen=True)
 class Scored:
     """One image with its truth: what is to be scored.
@@ -49,6 +62,7 @@ class Scored:
         within: pixels that count; None is all.
         objects, found: ids of the true and of the predicted objects, 0 elsewhere, where there are any.
         group: what the image belongs to, where somebody said.
+        honesty: of the probabilities, where there were some.
     """
 
     name: str
@@ -59,6 +73,7 @@ class Scored:
     objects: Integer[np.ndarray, "*size"] | None = None
     found: Integer[np.ndarray, "*size"] | None = None
     group: str | None = None
+    honesty: Honesty | None = None
 
 
 @dataclass(frozen=True)
@@ -136,41 +151,51 @@ def evaluate(
         region_class, region_threshold: see `score`.
         watch: called with each example and its prediction, for pictures and progress.
     """
-    truths: list[Scored] = []
-    expected: list[float | None] = []
-    sure: list[np.ndarray] = []
-    plainly: list[np.ndarray] = []
+    scored = predict_examples(predictor, examples, within=within, keep=region_class is not None, watch=watch)
+    return score(list(scored), predictor.card.network.classes, region_class, region_threshold)
+
+
+def predict_examples(
+    predictor: Predictor,
+    examples: Iterable[Example],
+    *,
+    within: Callable[[Example], Bool[np.ndarray, "*size"] | None] | None = None,
+    keep: bool = False,
+    watch: Callable[[Example, Prediction], None] | None = None,
+) -> Iterator[Scored]:
+    """Predict annotated images one at a time, the same way as `predict` does; what `score` takes.
+
+    Args:
+        keep: keep the probabilities, which are large.
+        within, watch: see `evaluate`.
+    """
+    temperature = predictor.card.temperature
     for example in examples:
         axes = "CYX" if example.labels.ndim == 2 else "CZYX"
         image = Image(example.image, axes, example.spacing, example.unit, path=Path(example.name))
         prediction = predictor.predict(image)
         if watch:
             watch(example, prediction)
-        # Probabilities are large, and only the regions need them.
-        probabilities = prediction.probabilities if region_class is not None else None
+        probabilities = prediction.probabilities if keep else None
         inside = within(example) if within else None
-        expected.append(prediction.expected_dice)
-        sure.append(count_reliability(prediction.probabilities, example.labels, within=inside))
-        if predictor.card.temperature != 1:
-            at_1 = temper(prediction.probabilities, 1 / predictor.card.temperature)
-            plainly.append(count_reliability(at_1, example.labels, within=inside))
         found = predictor.objects(prediction) if example.objects is not None and predictor.card.objects else None
-        truths.append(
-            Scored(
-                example.name,
-                example.labels,
-                prediction.labels,
-                probabilities,
-                inside,
-                example.objects,
-                found,
-                example.group,
-            )
+        at_1 = temper(prediction.probabilities, 1 / temperature) if temperature != 1 else prediction.probabilities
+        honesty = Honesty(
+            count_reliability(prediction.probabilities, example.labels, within=inside),
+            count_reliability(at_1, example.labels, within=inside),
+            prediction.expected_dice,
         )
-    scores = score(truths, predictor.card.network.classes, region_class, region_threshold)
-    calibrated = reliability(sure)
-    uncalibrated = reliability(plainly) if plainly else calibrated
-    return replace(scores, reliability=calibrated, uncalibrated=uncalibrated, expected_dice=expected)
+        yield Scored(
+            example.name,
+            example.labels,
+            prediction.labels,
+            probabilities,
+            inside,
+            example.objects,
+            found,
+            example.group,
+            honesty,
+        )
 
 
 def score(
@@ -192,7 +217,16 @@ def score(
     per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
     regions = _regions(images, region_class, region_threshold) if region_class is not None else None
     groups = [i.group for i in images]
-    return Evaluation(overlap_scores(confusions), per_image, confusions, groups, regions, _objects(images))
+    found = Evaluation(overlap_scores(confusions), per_image, confusions, groups, regions, _objects(images))
+    told = [i.honesty for i in images if i.honesty]
+    if len(told) < len(images):
+        return found
+    return replace(
+        found,
+        reliability=reliability([each.calibrated for each in told]),
+        uncalibrated=reliability([each.uncalibrated for each in told]),
+        expected_dice=[each.expected_dice for each in told],
+    )
 
 
 def _check_region(region_class: int | None, classes: int) -> None:

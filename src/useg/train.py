@@ -15,7 +15,7 @@ from useg import machine
 from useg.atomic import require_output_folder
 from useg.data.dataset import Example
 from useg.data.legend import Legend
-from useg.data.prepare import prepare
+from useg.data.prepare import Reader, prepare, read_annotated
 from useg.data.splits import Split
 from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
@@ -40,6 +40,7 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
     spent: float = 0.0,
+    read: Reader = read_annotated,
 ) -> TrainResult:
     """Train a U-Net on a folder of annotated images.
 
@@ -56,6 +57,7 @@ def train(
         overrides: settings by dotted name, such as {"network.width": 32}.
         watch: told what happens, and asked whether to stop.
         spent: seconds that the caller used up before, on the same budget.
+        read: reads the data set, such as a function that remembers what it read before.
 
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on; said before training begins.
@@ -75,7 +77,7 @@ def train(
         settings = Settings.model_validate(found)
         folder = Path(data or settings.data.folder)
         team.fit(machine.find_device(settings.machine.device))  # one that is not there is said before data are read
-        prepared = prepare(folder, **settings.data.how_to_read())
+        prepared = prepare(folder, **settings.data.how_to_read(), read=read)
         legend, parts = prepared.legend, prepared.parts
         layout = prepared.layout
         names = f"; names of classes from {layout.legend}" if layout.legend else ""
@@ -111,7 +113,7 @@ def _begin(
     if resume and (run / SETTINGS).is_file():
         settings = load_settings(run / SETTINGS)
         budget = {name: value for name, value in asked.items() if name.startswith("budget.")}
-        _refuse_other_settings(settings, {**budget, **overrides})
+        refuse_other_settings(settings, {**budget, **overrides})
         return True, settings.model_dump(mode="json")
     if data is None:
         raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
@@ -120,7 +122,7 @@ def _begin(
     begin = {**asked, "data.folder": str(Path(data).resolve())}
     if asked["budget.minutes"] is None and asked["budget.steps"] is None:
         begin["budget.minutes"] = 10.0
-    return False, _early(override(Settings(), begin), overrides).model_dump(mode="json")
+    return False, early_settings(override(Settings(), begin), overrides).model_dump(mode="json")
 
 
 def _plan(
@@ -142,7 +144,7 @@ def _plan(
     return settings.model_dump(mode="json")
 
 
-def _refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None:
+def refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None:
     """A run goes on with its own settings: asking for others is refused, and repeating its own is not."""
     for name, value in asked.items():
         if value is not None and override(settings, {name: value}) != settings:
@@ -152,11 +154,15 @@ def _refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None
             )
 
 
-def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+def early_settings(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     """Settings that decide how the data are read, before there is anything to plan from."""
-    return override(
-        settings, {k: v for k, v in overrides.items() if k.startswith(("data.", "machine.")) or "." not in k}
-    )
+    # The score shift needs the number of classes.
+    early = {
+        k: v
+        for k, v in overrides.items()
+        if k.startswith(("data.", "machine.")) or ("." not in k and k != "score_shift")
+    }
+    return override(settings, early)
 
 
 def _describe(summary: Summary, legend: Legend) -> str:
