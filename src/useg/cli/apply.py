@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from useg.cli.arguments import DeviceOption, MemoryOption, ModelArgument, TtaOption
-from useg.console import count, prediction_bars, say
+from useg.console import prediction_bars, say
 from useg.errors import SettingsError
 from useg.options import parse_bytes, parse_folds, parse_format
+from useg.tables import count
 
 
 def predict(

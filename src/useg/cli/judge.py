@@ -18,8 +18,9 @@ from useg.cli.arguments import (
     UnlabelledOption,
     WithinOption,
 )
-from useg.console import describe_image, describe_model, print_json, print_out, progress_bar, show_scores
+from useg.console import print_json, print_out, progress_bar
 from useg.options import parse_bytes, parse_unlabelled
+from useg.tables import describe_image, describe_model, show_scores
 
 
 def evaluate(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from useg.cli.arguments import DataArgument, DeviceOption, IgnoreOption, JsonOption, SetOption, UnlabelledOption
-from useg.console import print_json, progress_bar, say, show_check, show_result, show_scores, training_watcher
+from useg.console import print_json, progress_bar, say, training_watcher
 from useg.errors import ImageError, SettingsError
 from useg.options import parse_ignore, parse_settings, parse_unlabelled
+from useg.tables import show_check, show_result, show_scores
+
+if TYPE_CHECKING:
+    from useg.folds import FoldsResult
+    from useg.learning_curve import LearningCurve
+    from useg.loop import TrainResult
 
 
 def demo(
@@ -110,6 +116,14 @@ def train(
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder, made if missing.")] = ...,  # type: ignore[assignment]
     minutes: Annotated[float | None, typer.Option(help="Time budget, everything included [10].", min=0.05)] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in optimisation steps instead.", min=1)] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Cross-validate: a model a fold, all in this one budget; predict averages them."),
+    ] = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option("--learning-curve", help="Train on 1/8, 1/4, 1/2 and all images: what more of them would bring."),
+    ] = False,
     recipe: Annotated[str, typer.Option(help="auto (planned from the data) or paper (the 2015 paper).")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     ignore: IgnoreOption = None,
@@ -125,22 +139,31 @@ def train(
         overrides["data.unlabelled"] = parse_unlabelled(unlabelled)
     if recipe not in ("auto", "paper"):
         raise SettingsError(f"--recipe {recipe}: use auto or paper")
+    if folds is not None and learning_curve:
+        raise SettingsError("--folds and --learning-curve: ask for one of them at a time")
     since = seconds_since_start()
+    from useg.folds import FOLDS, train_folds
+    from useg.learning_curve import CURVE, train_learning_curve
     from useg.train import train as run_training
 
     with training_watcher() as watcher:
-        result = run_training(
-            data,
-            out,
-            minutes=minutes,
-            steps=steps,
-            recipe=recipe,  # type: ignore[arg-type]
-            resume=resume,
-            device=device,
-            overrides=overrides,
-            watch=watcher,
-            spent=since,
-        )
+        how: dict[str, Any] = {
+            "minutes": minutes,
+            "steps": steps,
+            "recipe": recipe,
+            "resume": resume,
+            "device": device,
+            "overrides": overrides,
+            "watch": watcher,
+            "spent": since,
+        }
+        result: TrainResult | FoldsResult | LearningCurve
+        if folds is not None or (resume and (out / FOLDS).is_file()):
+            result = train_folds(data, out, folds=folds, **how)
+        elif learning_curve or (resume and (out / CURVE).is_file()):
+            result = train_learning_curve(data, out, **how)
+        else:
+            result = run_training(data, out, **how)
     show_result(result)
     if not result.finished:
         raise typer.Exit(130)
