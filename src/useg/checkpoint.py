@@ -16,6 +16,8 @@ from useg.objects.settings import SeparateSettings
 from useg.unet.model import save_tensors
 
 KEY = "useg-state"
+STATE = "state.safetensors"
+"""Its name in a run folder."""
 
 
 class RunState(BaseModel):

@@ -15,7 +15,7 @@ from useg.errors import MissingError, SettingsError
 from useg.evaluate import Evaluation, score
 from useg.loop import MODEL, Watcher
 from useg.metrics.overlap import plain
-from useg.several import Member, Options, begin, predict_held_out, read_record, train_in_turn
+from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
 from useg.unet.ensemble import join_models
 from useg.unet.model import read_card
 
@@ -122,9 +122,10 @@ def train_folds(
         Member(run / f"fold-{k}", f"fold {k + 1} of {folds}", {"data.folds": folds, "data.fold": k}, seed=k)
         for k in range(folds)
     ]
-    given = overrides or {}
+    given, read = overrides or {}, functools.lru_cache(maxsize=1)(read_annotated)
+    if kept is None and data is not None:
+        look_at(data, {**given, **members[0].settings}, read)
     record = begin(run / FOLDS, data, members, minutes=minutes, steps=steps, resume=resume, overrides=given)
-    read = functools.lru_cache(maxsize=1)(read_annotated)
     options = Options(recipe, device, given, watch, read)
     if not train_in_turn(data, members, record, options, started):
         return FoldsResult(run, run / MODEL, [], None, False)

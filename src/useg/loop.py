@@ -18,7 +18,7 @@ import torch
 from useg import machine
 from useg.atomic import write_text
 from useg.card import make_card
-from useg.checkpoint import RunState, load_checkpoint, read_log, save_checkpoint
+from useg.checkpoint import STATE, RunState, load_checkpoint, read_log, save_checkpoint
 from useg.data.border_fields import kept_fields
 from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
@@ -162,7 +162,7 @@ class Loop:
     @property
     def checkpoint(self) -> Path:
         """Where the state is kept."""
-        return self.run / "state.safetensors"
+        return self.run / STATE
 
     @property
     def log(self) -> Path:
@@ -214,11 +214,11 @@ class Loop:
     def _progress(self) -> float:
         """Share of the budget that is spent; what comes behind the last step is counted as spent from the start."""
         budget = self.settings.budget
-        if budget.steps is not None:
-            return self.state.step / budget.steps
-        assert budget.minutes is not None
+        by_steps = self.state.step / budget.steps if budget.steps is not None else 0.0
+        if budget.minutes is None:
+            return by_steps
         usable = budget.minutes * 60 - 1.1 * self._validation_cost() - self._step_seconds - END_SECONDS
-        return max(self.state.progress, self.elapsed / max(1.0, usable))
+        return max(self.state.progress, by_steps, self.elapsed / max(1.0, usable))
 
     def _step(self, batch: Batch) -> None:
         """One optimisation step; it changes nothing when its loss or gradient is not finite."""
@@ -271,10 +271,10 @@ class Loop:
         if not self.team.first:
             return False
         state, marks, budget = self.state, self.settings.validations, self.settings.budget
-        if budget.steps is not None:
+        if budget.minutes is None:
+            assert budget.steps is not None
             # The last mark is the end itself, which always validates.
             return state.validated < min(state.step, state.step * marks // budget.steps) and state.step < budget.steps
-        assert budget.minutes is not None
         spent_on_it = (state.validated + 2) * self._validation_cost()
         progress = self._progress()
         # Not shortly before the end, which validates anyway.
@@ -362,11 +362,11 @@ class Loop:
         state, budget = self.state, self.settings.budget
         if seconds:
             self._step_seconds = 0.9 * self._step_seconds + 0.1 * seconds if self._step_seconds else seconds
-        if budget.minutes is not None:
-            left = max(0.0, budget.minutes * 60 - self.elapsed)
-        else:
-            assert budget.steps is not None
+        if budget.steps is not None:
             left = (budget.steps - state.step) * self._step_seconds + self._validation_cost()
+        else:
+            assert budget.minutes is not None
+            left = max(0.0, budget.minutes * 60 - self.elapsed)
         pace = self.settings.samples.batch / self._step_seconds if self._step_seconds else 0.0
         self.watch.on_progress(
             Progress(

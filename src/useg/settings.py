@@ -69,7 +69,7 @@ class DataSettings(_Section):
 
 
 class BudgetSettings(_Section):
-    """When training ends: after `minutes`, all included, or after `steps`. Exactly one is set."""
+    """When training ends: after `minutes`, all included, or after `steps`; where both are set, whatever comes first."""
 
     minutes: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)

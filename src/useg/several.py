@@ -15,14 +15,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from useg import machine
 from useg.atomic import require_output_folder, write_text
-from useg.checkpoint import RunState, read_state
+from useg.checkpoint import STATE, RunState, read_state
 from useg.data.prepare import Reader, prepare
+from useg.data.splits import Split
 from useg.errors import DataError, MissingError, OutputError, SettingsError, TrainingError
 from useg.evaluate import Scored, predict_examples
 from useg.loop import MODEL, Progress, Watcher
 from useg.predict import Predictor, PredictSettings
 from useg.settings import Settings, load_settings, override
-from useg.train import SETTINGS, refuse_other_settings, train
+from useg.train import SETTINGS, early_settings, refuse_other_settings, train
 
 PLANNED = ("network", "normalise", "samples", "augment", "loss", "optimiser")
 """Sections of the settings that the first run plans for all."""
@@ -55,6 +56,8 @@ class Options:
     overrides: Mapping[str, Any]
     watch: Watcher
     read: Reader
+    alike: bool = False
+    """Each takes as many steps as the first one, as far as the minutes go."""
 
 
 class Record(BaseModel):
@@ -159,13 +162,16 @@ def train_in_turn(
             return False
         watch.on_text(f"{member.told}:")
         begun, mine = (member.folder / SETTINGS).is_file(), _watch(watch, index, len(members))
-        share = {} if begun else _share(members, index, record, time.monotonic() - started)
+        share: dict[str, Any] = {} if begun else _share(members, index, record, time.monotonic() - started)
         if index == 0:
             settings = {**options.overrides, **member.settings}
             how: dict[str, Any] = {"recipe": options.recipe, "device": options.device}
         else:
             plan = load_settings(members[0].folder / SETTINGS)
             settings = {**_same(plan), **member.settings, "seed": plan.seed + member.seed}
+            if options.alike and "minutes" in share:
+                settings["budget.minutes"] = share["minutes"]
+                share = {"steps": _state(members[0]).step}
             watch.on_text(_held_out(Path(data or plan.data.folder), plan, member, read))
             # What the first one found and planned has been told.
             mine = replace(mine, on_text=lambda text: None)
@@ -193,8 +199,18 @@ def predict_held_out(run: Path, read: Reader) -> tuple[Predictor, list[Scored]]:
     return predictor, list(predict_examples(predictor, held_out))
 
 
+def look_at(data: str | Path, overrides: Mapping[str, Any], read: Reader) -> Split:
+    """The images of a data set on both sides, before anything is begun: errors come first, and reading is done.
+
+    Raises:
+        DataError, ImageError, MissingError, SettingsError: see `prepare`.
+    """
+    how = early_settings(Settings(), overrides).data.how_to_read()
+    return prepare(Path(data).resolve(), **how, read=read).parts
+
+
 def _state(member: Member) -> RunState:
-    path = member.folder / "state.safetensors"
+    path = member.folder / STATE
     return read_state(path) if path.is_file() else RunState()
 
 
@@ -204,9 +220,9 @@ def _share(members: Sequence[Member], index: int, record: Record, elapsed: float
         least, rest = divmod(record.steps, len(members))
         return {"steps": least + (index < rest)}
     assert record.minutes is not None
-    # At the end each model predicts what it was validated on.
+    # At the end each model predicts once more what it was validated on; what that takes varies, and nothing follows.
     validations = [_state(member).validation_seconds for member in members[:index]]
-    judging = len(members) * fmean(validations) if validations else 0.0
+    judging = 1.5 * len(members) * fmean(validations) if validations else 0.0
     left = (60 * record.minutes - elapsed - judging) / (len(members) - index)
     return {"minutes": max(LEAST_MINUTES, math.floor(100 * left / 60) / 100)}
 
