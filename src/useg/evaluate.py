@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
 from useg.labels import IGNORE
+from useg.metrics.bootstrap import bootstrap
+from useg.metrics.calibration import Reliability
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores
 from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
@@ -47,6 +49,7 @@ class Scored:
         probabilities: float32 `K [Z] Y X` where the predictor gave them.
         within: pixels that count; None is all.
         objects, found: ids of the true and of the predicted objects, 0 elsewhere, where there are any.
+        group: what images belong together, None where nobody said.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Scored:
     within: Bool[np.ndarray, "*size"] | None = None
     objects: Integer[np.ndarray, "*size"] | None = None
     found: Integer[np.ndarray, "*size"] | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,20 @@ class Evaluation:
         images: name and Dice of each class (NaN where neither truth nor prediction has it), image by image.
         regions: only where they were asked for.
         objects: how well objects were found and parted, where masks and predictions number them.
+        confusions, groups: confusion matrix and group (`Example.group`) of each image.
+        reliability, uncalibrated: confidence against accuracy, with and without the model's temperature.
+        predicted_dice: mean Dice of the foreground that the model expects of itself, one an image.
     """
 
     overlap: OverlapScores
     images: list[tuple[str, tuple[float, ...]]]
     regions: Regions | None
     objects: ObjectScores | None
+    confusions: list[np.ndarray] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
+    reliability: Reliability | None = None
+    uncalibrated: Reliability | None = None
+    predicted_dice: list[float | None] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None, ready for JSON."""
@@ -99,6 +111,7 @@ class Evaluation:
             "per_image": images,
             "regions": asdict(self.regions) if self.regions else None,
             "objects": self.objects.as_dict() if self.objects else None,
+            "intervals": bootstrap(self.confusions, self.groups).as_dict(),
         }
 
 
@@ -131,7 +144,16 @@ def evaluate(
         inside = within(example) if within else None
         found = predictor.objects(prediction) if example.objects is not None and predictor.card.objects else None
         truths.append(
-            Scored(example.name, example.labels, prediction.labels, probabilities, inside, example.objects, found)
+            Scored(
+                example.name,
+                example.labels,
+                prediction.labels,
+                probabilities,
+                inside,
+                example.objects,
+                found,
+                example.group,
+            )
         )
     return score(truths, predictor.card.network.classes, region_class, region_threshold)
 
@@ -154,7 +176,8 @@ def score(
     confusions = [confusion_matrix(i.truth, i.labels, classes, within=i.within) for i in images]
     per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
     regions = _regions(images, region_class, region_threshold) if region_class is not None else None
-    return Evaluation(overlap_scores(confusions), per_image, regions, _objects(images))
+    groups = [i.group for i in images]
+    return Evaluation(overlap_scores(confusions), per_image, regions, _objects(images), confusions, groups)
 
 
 def _check_region(region_class: int | None, classes: int) -> None:

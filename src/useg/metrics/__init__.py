@@ -1,5 +1,6 @@
 """How good is a segmentation? One measure a file, each with its paper.
 
+    bootstrap.py 95 % intervals                             how much would other images differ?
     objects.py   SEG, AP, F1, PQ, splits, merges                is every object found, whole and alone?
     overlap.py   confusion matrix, accuracy, Dice, IoU          labels against labels
     rand.py      V_rand, V_info, Rand error of ISBI 2012        are regions split or merged?
@@ -8,6 +9,7 @@
 Every measure takes the truth first. Importing this room loads numpy only.
 """
 
+from useg.metrics.bootstrap import Intervals, bootstrap
 from useg.metrics.objects import IOU_THRESHOLDS, ObjectMatch, ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import IGNORE, OverlapScores, confusion_matrix, overlap_scores
 from useg.metrics.rand import (
@@ -25,12 +27,14 @@ __all__ = [
     "IGNORE",
     "IOU_THRESHOLDS",
     "THRESHOLDS",
+    "Intervals",
     "ObjectMatch",
     "ObjectScores",
     "OverlapScores",
     "RegionScores",
     "at_threshold",
     "best_over_thresholds",
+    "bootstrap",
     "confusion_matrix",
     "grow_regions",
     "match_objects",
