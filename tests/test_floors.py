@@ -19,6 +19,7 @@ FLOORS = [
     ["plan", "predict"],
     ["blocks", "evaluate", "checkpoint", "pace", "card"],
     ["workers", "validate"],
+    ["report"],
     ["store_plan"],
     ["predict_store"],
     ["predict_files"],

@@ -93,13 +93,13 @@ def overlay(
         paint[number == IGNORE] = IGNORED
     share = np.where(number > 0, opacity, 0.0)
     if outline:
-        share = np.where((number > 0) & _border(number), 1.0, share)
+        share = np.where((number > 0) & border(number), 1.0, share)
     mixed = rgb + (paint - rgb) * share[..., None].astype(np.float32)
     painted: np.ndarray = np.rint(mixed).astype(np.uint8)
     return painted
 
 
-def _border(labels: Integer[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
+def border(labels: Integer[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
     """Pixels with a neighbour (above, below, left, right) of another label."""
     border = np.zeros(labels.shape, bool)
     down = labels[1:] != labels[:-1]
