@@ -3,4 +3,5 @@
 content.py    what a report says, as plain values
 gather.py     scores, curves, pictures and cautions -> content
 page.py       content -> one HTML file
+run.py        all of it, for a run
 """

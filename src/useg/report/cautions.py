@@ -23,6 +23,8 @@ SELDOM = 3
 """A class in fewer scored images than this is told."""
 POOR = 0.7
 """A class whose Dice is below this is told, with what it is taken for."""
+TOLD = 3
+"""So many poor classes have a sentence each, the others share one."""
 OUTLIER = 0.15
 """An image so far below the median Dice is told."""
 OVERFITTED, DROPPED = 0.1, 0.05
@@ -189,23 +191,22 @@ def _overfitted(known: Known) -> list[Caution]:
 
 
 def _poor(known: Known) -> list[Caution]:
-    """Classes that are found badly, and what they are taken for."""
+    """Classes that are found badly, the worst of them with what they are taken for."""
     overlap, names = known.evaluation.overlap, [c.name for c in known.card.classes]
     counts = np.array(overlap.confusion, float)
-    found = []
-    for k in np.argsort(overlap.dice):
-        true, predicted = counts[k].sum(), counts[:, k].sum()
-        if not overlap.dice[k] < POOR or true == 0:
-            continue
+    poor = [k for k in np.argsort(overlap.dice) if overlap.dice[k] < POOR and counts[k].any()]
+    told = []
+    for k in poor[:TOLD]:
         lost, false = counts[k].copy(), counts[:, k].copy()
         lost[k] = false[k] = 0
-        told = f"“{names[k]}” is found poorly (Dice {overlap.dice[k]:.2f})"
         if lost.sum() >= false.sum():
-            told += f": {percent(lost.max() / true)} of it is taken for “{names[int(lost.argmax())]}”."
+            why = f"{percent(lost.max() / counts[k].sum())} of it is taken for “{names[int(lost.argmax())]}”"
         else:
-            told += f": {percent(false.max() / predicted)} of what is called so is “{names[int(false.argmax())]}”."
-        found.append(Caution(told))
-    return found
+            share = false.max() / counts[:, k].sum()
+            why = f"{percent(share)} of what is called so is “{names[int(false.argmax())]}”"
+        told.append(Caution(f"“{names[k]}” is found poorly (Dice {overlap.dice[k]:.2f}): {why}."))
+    others = [f"“{names[k]}” ({overlap.dice[k]:.2f})" for k in poor[TOLD:]]
+    return [*told, *([Caution(f"Also found poorly: {listing(others)}.")] if others else [])]
 
 
 def _objects(known: Known) -> list[Caution]:

@@ -17,8 +17,12 @@ from useg.report.words import figure, percent
 
 WIDTH, HEIGHT = 440, 280
 """Units of a chart; on the page it is as wide as there is room."""
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 42
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 42
 """Room for the numbers and titles around the plot."""
+LEGEND = 20
+"""More room above it for a legend."""
+LEAST_SPAN = 0.05
+"""Of an axis of scores: smaller differences are chance, and should look small."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Plot:
 
     x: tuple[float, float]
     y: tuple[float, float]
+    top: float = TOP
 
     def at(self, x: float, y: float) -> str:
         """Where a point lies."""
@@ -38,7 +43,7 @@ class Plot:
 
     def down(self, y: float) -> float:
         """Where a value of the vertical axis lies."""
-        return HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - self.top - BOTTOM)
 
     def axes(self, x_title: str, y_title: str) -> str:
         """Lines, numbers and titles."""
@@ -55,7 +60,7 @@ class Plot:
         parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         middle = (left + right) / 2
         parts.append(f'<text class="title middle" x="{middle}" y="{HEIGHT - 6}">{escape(x_title)}</text>')
-        height = (TOP + bottom) / 2
+        height = (self.top + bottom) / 2
         turned = f'transform="rotate(-90 12 {height})"'
         parts.append(f'<text class="title middle" x="12" y="{height}" {turned}>{escape(y_title)}</text>')
         return "".join(parts)
@@ -71,7 +76,8 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def lines(curves: Sequence[Curve], x_title: str, y_title: str, label: str) -> Markup:
     """Curves over one axis, with a legend where there are several; a marked point is ringed."""
-    plot = Plot(_span([x for c in curves for x in c.x]), _span([y for c in curves for y in c.y]))
+    top = TOP + LEGEND * (len(curves) > 1)
+    plot = Plot(_span([0.0, *(x for c in curves for x in c.x)]), _span([y for c in curves for y in c.y]), top)
     parts = [plot.axes(x_title, y_title)]
     for number, curve in enumerate(curves, 1):
         points = list(zip(curve.x, curve.y, strict=True))
@@ -94,7 +100,7 @@ def reliability(found: Reliability, before: Reliability | None, label: str) -> M
     least = min((c for r in shown for c in r.confidence if not math.isnan(c)), default=0.0)
     low = max(0.0, math.floor(least * 10 - 1e-9) / 10)
     lowest = min([low, *(a for r in shown for a in r.accuracy if not math.isnan(a))])
-    plot = Plot((low, 1.0), (math.floor(lowest * 10) / 10, 1.0))
+    plot = Plot((low, 1.0), (math.floor(lowest * 10) / 10, 1.0), TOP + LEGEND * (before is not None))
     start = max(low, plot.y[0])
     parts = [plot.axes("confidence of the model", "share that is right")]
     parts.append(f'<polyline class="ideal" points="{plot.at(start, start)} {plot.at(1, 1)}"/>')
@@ -140,10 +146,10 @@ def growth(found: Growth, label: str) -> Markup:
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
-    """From below the least to above the largest; never empty."""
+    """From somewhat below the least to somewhat above the largest; from 0 where that is near."""
     low, high = min(values), max(values)
-    room = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
-    return (0.0 if 0 <= low < room else low - room), high + room
+    room = max(0.05 * (high - low), (LEAST_SPAN - (high - low)) / 2)
+    return (0.0 if 0 <= low <= room else low - room), high + room
 
 
 def _dot(plot: Plot, x: float, y: float, kind: str, told: str, radius: float = 3) -> str:
@@ -152,12 +158,12 @@ def _dot(plot: Plot, x: float, y: float, kind: str, told: str, radius: float = 3
 
 
 def _legend(entries: Sequence[tuple[str, str]]) -> str:
-    """Lines and their names, at the lower right, where curves that rise leave room."""
-    parts, top = [], HEIGHT - BOTTOM - 10 - 18 * (len(entries) - 1)
-    for row, (kind, name) in enumerate(entries):
-        y = top + 18 * row
-        parts.append(f'<line class="{kind}" x1="{WIDTH - 176}" x2="{WIDTH - 154}" y1="{y - 4}" y2="{y - 4}"/>')
-        parts.append(f'<text class="number" x="{WIDTH - 148}" y="{y}">{escape(name)}</text>')
+    """Lines and their names, in a row above the plot."""
+    parts = []
+    for place, (kind, name) in enumerate(entries):
+        x = LEFT + 150 * place
+        parts.append(f'<line class="{kind}" x1="{x}" x2="{x + 22}" y1="{TOP - 2}" y2="{TOP - 2}"/>')
+        parts.append(f'<text class="number" x="{x + 28}" y="{TOP + 2}">{escape(name)}</text>')
     return "".join(parts)
 
 

@@ -30,7 +30,7 @@ MOST_COLOURS = 120
 """Of a layer: each is there twice, inside and along the border, and a palette has 256 entries."""
 INSIDE, BORDER = 105, 255
 """Opacity of the inside of a region and of its border, 0..255."""
-ERROR_OPACITY = (90, 215, 215, 215, 130)
+ERROR_OPACITY = (60, 215, 215, 215, 130)
 """Of hit, missed, false, wrong class, not annotated: what is wrong stands out, what is right shows the image."""
 
 Size = tuple[int, int]

@@ -20,7 +20,7 @@ from useg.report.content import Expected, Figure, Growth, ImageEntry, Report, Sc
 from useg.report.gallery import Gallery
 from useg.report.log import RunLog, read_run
 from useg.report.trained import Trained
-from useg.report.words import bounds, count, duration, figure, listing
+from useg.report.words import NOTHING, bounds, count, duration, figure, listing, percent
 from useg.unet.model import ModelCard
 
 
@@ -66,7 +66,7 @@ def report_of(
         confusion=evaluation.overlap.confusion,
         images=entries,
         objects=card.objects is not None,
-        tables=(*((_objects(evaluation.objects),) if evaluation.objects else ()), *tables),
+        tables=(*(_objects(evaluation.objects) if evaluation.objects else ()), *tables),
         reliability=evaluation.reliability,
         uncalibrated=evaluation.uncalibrated,
         expected=_expected(entries),
@@ -177,29 +177,36 @@ def _entries(evaluation: Evaluation, gallery: Gallery) -> tuple[ImageEntry, ...]
     return tuple(sorted(entries, key=lambda e: math.inf if e.dice is None else e.dice))
 
 
-def _objects(found: ObjectScores) -> Table:
-    def share(number: int, of: int) -> str:
-        return f"{number} ({100 * number / of:.0f} %)" if of else str(number)
-
-    return Table(
-        "Objects",
-        "Two objects match when they share enough of their area (IoU). At 0.5 the outline is rough, at 0.75 good.",
-        ("measure", "at IoU 0.5", "at IoU 0.75", "mean 0.5 to 0.95"),
-        (
-            *(
-                (title, figure(values[0]), figure(values[5]), figure(mean))
-                for title, values, mean in (
-                    ("F1", found.f1, found.mean_f1),
-                    ("average precision", found.average_precision, found.mean_average_precision),
-                    ("panoptic quality", found.panoptic_quality, found.mean_panoptic_quality),
-                )
+def _objects(found: ObjectScores) -> tuple[Table, Table]:
+    """How well objects are found, and what is wrong with them."""
+    measures = (
+        ("F1", found.f1, found.mean_f1),
+        ("average precision", found.average_precision, found.mean_average_precision),
+        ("panoptic quality", found.panoptic_quality, found.mean_panoptic_quality),
+    )
+    faults = (
+        ("missed", found.missed, found.truth_objects, "annotated"),
+        ("false: nothing is there", found.spurious, found.predicted_objects, "predicted"),
+        ("one split into several", found.splits, found.truth_objects, "annotated"),
+        ("several merged into one", found.merges, found.predicted_objects, "predicted"),
+    )
+    return (
+        Table(
+            "Objects",
+            f"{count(found.truth_objects, 'object')} annotated, {found.predicted_objects} predicted. Two match when they "
+            "share enough of their area (IoU): at 0.5 roughly, at 0.75 well. The mean IoU of the annotated objects "
+            f"(SEG) is {figure(found.seg)}.",
+            ("measure", "at IoU 0.5", "at IoU 0.75", "mean 0.5 to 0.95"),
+            tuple((name, figure(scores[0]), figure(scores[5]), figure(mean)) for name, scores, mean in measures),
+        ),
+        Table(
+            "What is wrong with objects",
+            "",
+            ("fault", "objects", "share"),
+            tuple(
+                (name, str(number), f"{percent(number / of)} of those {which}" if of else NOTHING)
+                for name, number, of, which in faults
             ),
-            ("SEG (mean IoU of the annotated objects)", figure(found.seg)),
-            ("annotated, found", f"{found.truth_objects}, {found.predicted_objects}"),
-            ("missed", share(found.missed, found.truth_objects)),
-            ("false: nothing is there", share(found.spurious, found.predicted_objects)),
-            ("split in several", share(found.splits, found.truth_objects)),
-            ("several merged in one", share(found.merges, found.predicted_objects)),
         ),
     )
 

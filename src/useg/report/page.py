@@ -61,23 +61,24 @@ def render(report: Report) -> str:
 
 
 def _charts(report: Report) -> dict[str, object]:
-    found: dict[str, object] = {}
-    if report.training:
-        found["loss"] = charts.lines([report.training.loss], "step", "loss", _told(report.training.loss))
-        if report.training.scores:
-            told = ", ".join(_told(curve) for curve in report.training.scores)
-            found["validation"] = charts.lines(report.training.scores, "step", "score on validation", told)
-    if report.reliability and any(report.reliability.counts):
-        error = percent(report.reliability.error)
-        found["reliability"] = charts.reliability(
-            report.reliability, report.uncalibrated, f"accuracy against confidence, mean gap {error}"
+    """The charts by name; None where there is nothing to draw."""
+    training, found, expected, grown = report.training, report.reliability, report.expected, report.growth
+    scores = training.scores if training else ()
+    return {
+        "loss": charts.lines([training.loss], "step", "loss", _told(training.loss)) if training else None,
+        "validation": charts.lines(scores, "step", "score", ", ".join(map(_told, scores))) if scores else None,
+        "reliability": charts.reliability(
+            found, report.uncalibrated, f"accuracy against confidence, mean gap {percent(found.error)}"
         )
-    if report.expected:
-        rank = figure(report.expected.spearman)
-        found["expected"] = charts.scatter(report.expected, f"true against expected Dice, rank correlation {rank}")
-    if report.growth:
-        found["growth"] = charts.growth(report.growth, report.growth.sentence)
-    return found
+        if found and any(found.counts)
+        else None,
+        "expected": charts.scatter(
+            expected, f"true against expected Dice, rank correlation {figure(expected.spearman)}"
+        )
+        if expected
+        else None,
+        "growth": charts.growth(grown, grown.sentence) if grown else None,
+    }
 
 
 def _told(curve: Curve) -> str:
@@ -95,8 +96,8 @@ def _cells(report: Report) -> list[list[tuple[int, float, str]]]:
 
 
 def _whole(share: float) -> str:
-    """A share in percent, without the sign: a column of many classes is narrow."""
-    return "<1" if share < 0.005 else f"{100 * share:.0f}"
+    """A share in percent, without the sign, which columns of many classes have no room for."""
+    return "·" if share < 0.005 else f"{100 * share:.0f}"
 
 
 def _bar(row: ScoreRow) -> str:
