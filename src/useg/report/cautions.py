@@ -11,7 +11,7 @@ from useg.data.similar import nearly_equal
 from useg.evaluate import Evaluation
 from useg.metrics.bootstrap import MIN_GROUPS, Intervals
 from useg.metrics.calibration import Reliability
-from useg.report.content import Caution, ImageEntry, Training
+from useg.report.content import Caution, Expected, ImageEntry, Training
 from useg.report.gallery import Shown
 from useg.report.trained import Trained
 from useg.report.words import count, listing, percent
@@ -33,6 +33,8 @@ FALLEN = 0.02
 """How far the validation score may fall behind its best before it is told."""
 MISCALIBRATED = 0.05
 """Expected calibration error above which confidence is told to be wrong."""
+MANY, UNRELATED = 8, 0.3
+"""From so many images on, a rank correlation below this of expected and true Dice is told."""
 WRONG_OBJECTS = 0.1
 """Share of the objects missed, false, split or merged that is told."""
 
@@ -44,7 +46,7 @@ class Known:
     Attributes:
         validation: the images chose the model that was kept.
         entries: the worst first. shown: of the gallery, which has the thumbnails.
-        trained: what is known of the images trained on.
+        trained: what is known of the images trained on. training: the curves. expected: Dice that the model expected.
     """
 
     evaluation: Evaluation
@@ -55,6 +57,7 @@ class Known:
     shown: Sequence[Shown]
     trained: Trained | None
     training: Training | None
+    expected: Expected | None
 
 
 def cautions(known: Known) -> tuple[Caution, ...]:
@@ -68,6 +71,7 @@ def cautions(known: Known) -> tuple[Caution, ...]:
         *_objects(known),
         *_outliers(known),
         *_calibration(known.evaluation.reliability),
+        *_expectation(known.expected),
         *_unlike(known),
     ]
     return tuple(sorted(found, key=lambda caution: not caution.grave))
@@ -247,6 +251,18 @@ def _calibration(found: Reliability | None) -> list[Caution]:
         Caution(
             f"The model is {way}: its mean confidence is {percent(sure)}, and {percent(right)} of the pixels are "
             "right. Do not read its probabilities as chances."
+        )
+    ]
+
+
+def _expectation(found: Expected | None) -> list[Caution]:
+    """A model that does not know which images it does badly on."""
+    if found is None or len(found.names) < MANY or not found.spearman < UNRELATED:
+        return []
+    return [
+        Caution(
+            "The Dice that the model expects of an image says little of the true one (rank correlation "
+            f"{found.spearman:.2f}): do not trust an image because the model does."
         )
     ]
 

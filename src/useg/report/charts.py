@@ -31,7 +31,7 @@ class Plot:
 
     x: tuple[float, float]
     y: tuple[float, float]
-    top: float = TOP
+    top: int = TOP
 
     def at(self, x: float, y: float) -> str:
         """Where a point lies."""
@@ -103,7 +103,7 @@ def reliability(found: Reliability, before: Reliability | None, label: str) -> M
     plot = Plot((low, 1.0), (math.floor(lowest * 10) / 10, 1.0), TOP + LEGEND * (before is not None))
     start = max(low, plot.y[0])
     parts = [plot.axes("confidence of the model", "share that is right")]
-    parts.append(f'<polyline class="ideal" points="{plot.at(start, start)} {plot.at(1, 1)}"/>')
+    parts.append(f'<polyline class="ideal" points="{plot.at(start, start)} {plot.at(1.0, 1.0)}"/>')
     for r, kind in ((before, "before"), (found, "after")):
         if r is None:
             continue
@@ -126,22 +126,22 @@ def scatter(found: Expected, label: str) -> Markup:
     parts = [plot.axes("Dice that the model expects", "true Dice")]
     parts.append(f'<polyline class="ideal" points="{plot.at(span[0], span[0])} {plot.at(span[1], span[1])}"/>')
     for name, x, y in zip(found.names, found.expected, found.true, strict=True):
-        parts.append(_dot(plot, x, y, "dot after", f"{name}: expected {x:.3f}, true {y:.3f}", 4))
+        parts.append(_dot(plot, x, y, "dot after", f"{name}: expected {x:.3f}, true {y:.3f}", 4.0))
     return _svg(parts, label)
 
 
 def growth(found: Growth, label: str) -> Markup:
     """Scores by the number of images trained on, with a band between the bounds."""
-    plot = Plot(_span(list(map(float, found.images))), _span([*found.scores, *found.low, *found.high]))
+    numbers = [float(n) for n in found.images]
+    plot = Plot(_span([0.0, *numbers]), _span([*found.scores, *found.low, *found.high]))
     parts = [plot.axes("images trained on", "score")]
     if found.low and found.high:
-        there = [plot.at(x, y) for x, y in zip(found.images, found.high, strict=True)]
-        back = [plot.at(x, y) for x, y in zip(found.images, found.low, strict=True)][::-1]
+        there = [plot.at(x, y) for x, y in zip(numbers, found.high, strict=True)]
+        back = [plot.at(x, y) for x, y in zip(numbers, found.low, strict=True)][::-1]
         parts.append(f'<polygon class="band" points="{" ".join(there + back)}"/>')
-    path = " ".join(plot.at(x, y) for x, y in zip(found.images, found.scores, strict=True))
-    parts.append(f'<polyline class="line line1" points="{path}"/>')
-    for x, y in zip(found.images, found.scores, strict=True):
-        parts.append(_dot(plot, x, y, "dot dot1", f"{x} images: {figure(y)}"))
+    points = list(zip(numbers, found.scores, strict=True))
+    parts.append(f'<polyline class="line line1" points="{" ".join(plot.at(x, y) for x, y in points)}"/>')
+    parts += [_dot(plot, x, y, "dot dot1", f"{x:g} images: {figure(y)}") for x, y in points]
     return _svg(parts, label)
 
 
@@ -152,7 +152,7 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return (0.0 if 0 <= low <= room else low - room), high + room
 
 
-def _dot(plot: Plot, x: float, y: float, kind: str, told: str, radius: float = 3) -> str:
+def _dot(plot: Plot, x: float, y: float, kind: str, told: str, radius: float = 3.0) -> str:
     place = f'cx="{plot.across(x):.1f}" cy="{plot.down(y):.1f}" r="{radius:.1f}"'
     return f'<circle class="{kind}" {place}><title>{escape(told)}</title></circle>'
 

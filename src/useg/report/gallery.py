@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float16, Integer, Num, UInt8
 from PIL import Image
 
-from useg.data.dataset import Example, describe_size
+from useg.data.dataset import Example
 from useg.data.similar import thumbnail
 from useg.labels import IGNORE
 from useg.objects.separate import separate
@@ -96,7 +96,7 @@ class Gallery:
             Shown(
                 example.name,
                 example.group,
-                describe_size(example.labels.shape),
+                " x ".join(map(str, example.labels.shape)) + " pixels",
                 tuple(prediction.warnings),
                 float(wrong / max(1, annotated)),
                 thumbnail(image),

@@ -54,7 +54,8 @@ def report_of(
     entries = _entries(evaluation, gallery)
     log = read_run(run, card.scores.get("step")) if run else None
     training = log.training if log else None
-    known = Known(evaluation, card, intervals, validation, entries, gallery.shown, trained, training)
+    expected = _expected(entries)
+    known = Known(evaluation, card, intervals, validation, entries, gallery.shown, trained, training, expected)
     commands = [(command, "made this page"), (log.command if log else "", "trains again with the settings below")]
     return Report(
         title=f"How good is {run.resolve().name if run else 'this model'}?",
@@ -69,7 +70,7 @@ def report_of(
         tables=(*(_objects(evaluation.objects) if evaluation.objects else ()), *tables),
         reliability=evaluation.reliability,
         uncalibrated=evaluation.uncalibrated,
-        expected=_expected(entries),
+        expected=expected,
         training=training,
         growth=growth,
         facts=_facts(card, seconds, len(entries), log),
@@ -193,9 +194,9 @@ def _objects(found: ObjectScores) -> tuple[Table, Table]:
     return (
         Table(
             "Objects",
-            f"{count(found.truth_objects, 'object')} annotated, {found.predicted_objects} predicted. Two match when they "
-            "share enough of their area (IoU): at 0.5 roughly, at 0.75 well. The mean IoU of the annotated objects "
-            f"(SEG) is {figure(found.seg)}.",
+            f"{count(found.truth_objects, 'object')} annotated, {found.predicted_objects} predicted. Two match when "
+            "they share enough of their area (IoU): at 0.5 roughly, at 0.75 well. The mean IoU of the annotated "
+            f"objects (SEG) is {figure(found.seg)}.",
             ("measure", "at IoU 0.5", "at IoU 0.75", "mean 0.5 to 0.95"),
             tuple((name, figure(scores[0]), figure(scores[5]), figure(mean)) for name, scores, mean in measures),
         ),
