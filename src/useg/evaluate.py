@@ -24,6 +24,7 @@ from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
 from useg.labels import IGNORE
+from useg.metrics.bootstrap import bootstrap
 from useg.metrics.calibration import Reliability, count_reliability, reliability, temper
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores, plain
@@ -129,6 +130,7 @@ class Evaluation:
             "per_image": images,
             "regions": asdict(self.regions) if self.regions else None,
             "objects": self.objects.as_dict() if self.objects else None,
+            "intervals": bootstrap(self.confusions, self.groups).as_dict(),
             "calibration": self.reliability.as_dict() if self.reliability else None,
             "uncalibrated": self.uncalibrated.as_dict() if self.uncalibrated else None,
         }
