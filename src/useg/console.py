@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
@@ -135,6 +136,11 @@ _console: Any = None
 def say(text: str) -> None:
     """A line for people."""
     console().print(text, markup=False)
+
+
+def typed() -> str:
+    """The command as it was typed."""
+    return shlex.join(["useg", *sys.argv[1:]])
 
 
 def print_out(text: str) -> None:
