@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from useg.errors import DataError, MissingError
 from useg.loop import MODEL, Watcher
 from useg.metrics.learning import LearningFit, fit_learning
 from useg.metrics.overlap import confusion_matrix
+from useg.settings import load_settings
 from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
 from useg.train import SETTINGS
 from useg.unet.model import read_card
@@ -25,6 +27,8 @@ CURVE = "learning-curve.json"
 PARTS = (2, 4, 8)
 """Parts of the training images that are trained on, besides all of them: a half, a quarter, an eighth."""
 
+ENOUGH_PASSES = 10
+"""A run that met every pixel fewer times is held back by its training, and its score says little of its images."""
 SAME_EFFORT = 0.95
 """Points whose steps differ by more than this share are told."""
 
@@ -37,6 +41,7 @@ class LearningCurve:
         run: the folder of all. model: the model of all images, which is the run itself.
         fit: scores point by point and what more images would bring; None when it was stopped.
         steps: that each point took, in the order of the fit.
+        passes: how many times the run on all images met each pixel of them.
         finished: False when it was stopped before the budget was spent; it can then be resumed.
     """
 
@@ -44,6 +49,7 @@ class LearningCurve:
     model: Path
     fit: LearningFit | None
     steps: tuple[int, ...]
+    passes: float
     finished: bool
 
     @property
@@ -53,7 +59,12 @@ class LearningCurve:
             return []
         least, most = min(self.steps), max(self.steps)
         uneven = f"the machine was busy: the points took {least} to {most} steps, and fewer steps score lower"
-        return [*self.fit.words, *([uneven] if least < SAME_EFFORT * most else [])]
+        short = f"all images were gone through {self.passes:.1f} times only: train longer before you rely on this"
+        return [
+            *self.fit.words,
+            *([uneven] if least < SAME_EFFORT * most else []),
+            *([short] if self.passes < ENOUGH_PASSES else []),
+        ]
 
 
 def train_learning_curve(
@@ -103,7 +114,7 @@ def train_learning_curve(
     record = begin(run / CURVE, data, members, minutes=minutes, steps=steps, resume=resume, overrides=given)
     options = Options(recipe, device, given, watch, read, alike=True)
     if not train_in_turn(data, members, record, options, started):
-        return LearningCurve(run, run / MODEL, None, (), False)
+        return LearningCurve(run, run / MODEL, None, (), 0.0, False)
     numbers, confusions, taken = [], [], []
     for member in reversed(members):
         predictor, scored = predict_held_out(member.folder, read)
@@ -112,8 +123,11 @@ def train_learning_curve(
         taken.append(read_state(member.folder / STATE).step)
         confusions.append([confusion_matrix(each.truth, each.labels, classes) for each in scored])
     fit = fit_learning(numbers, np.array(confusions))
-    result = LearningCurve(run, run / MODEL, fit, tuple(taken), True)
-    record.model_copy(update={"result": {**fit.as_dict(), "steps": taken, "words": result.words}}).save(run / CURVE)
+    samples = load_settings(run / SETTINGS).samples
+    passes = taken[-1] * samples.batch * math.prod(samples.crop) / read_card(run).trained_on["pixels"]
+    result = LearningCurve(run, run / MODEL, fit, tuple(taken), passes, True)
+    document = {**fit.as_dict(), "steps": taken, "passes": passes, "words": result.words}
+    record.model_copy(update={"result": document}).save(run / CURVE)
     return result
 
 
