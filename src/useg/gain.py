@@ -55,8 +55,9 @@ class Space:
         every = (every - every.mean(0)) / np.maximum(every.std(0), least)
         some = every[evenly(len(every), COMPARED)]
         apart = _distances(some, some)[np.triu_indices(len(some), 1)]
-        # Where all images are nearly equal, or there are few, the noise that `floors` allow is no distance.
-        return cls(every[: len(candidates)], every[len(candidates) :], max([1.0, *np.median(apart, keepdims=True)]))
+        # At least a spread: of images that are nearly equal, what `floors` call noise is no distance.
+        usual = max(1.0, float(np.median(apart))) if apart.size else 1.0
+        return cls(every[: len(candidates)], every[len(candidates) :], usual)
 
 
 def _distances(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:

@@ -238,8 +238,6 @@ def write_image(path: str | os.PathLike[str], pixels: Num[np.ndarray, "c y x"], 
     """
     path = Path(path)
     suffix = suffix_of(path, ".png", ".tif", ".tiff")
-    if pixels.ndim != 3 or pixels.size == 0:
-        raise ImageError(f"{path}: an image of shape {pixels.shape} cannot be written; it is C Y X")
     if suffix != ".png":
         tiff_write.write_image(path, pixels, About(like=like))
     elif image_suffix(len(pixels), pixels.dtype, None) == ".png":
