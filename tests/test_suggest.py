@@ -1,5 +1,6 @@
 """What to annotate next: unlike what is known, unlike each other, and a data set that can be corrected and used."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,12 @@ def test_what_a_run_was_trained_on_is_left_out(tmp_path: Path, predictor: Predic
     )
     assert [path.name for path in found.annotated] == ["b_again.png", "c.tif"]
     assert sorted(names(found)) == ["fresh", "large_y0_x107", "large_y0_x53"]
+    told = json.loads(json.dumps(found.as_dict()))
+    assert [one["name"] for one in told["chosen"]] == names(found)
+    assert {"large_y0_x53": [[0, 64], [53, 107]], "fresh": None}.items() <= {
+        one["name"]: one["region"] for one in told["chosen"]
+    }.items()
+    assert [Path(path).name for path in told["annotated"]] == ["b_again.png", "c.tif"]
 
 
 def test_a_model_file_knows_of_no_annotated_images(tmp_path: Path) -> None:

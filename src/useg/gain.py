@@ -28,7 +28,11 @@ MOSTLY = 0.6
 """Share of the unsure pixels that is called most."""
 STRIKING = 1.0
 """Spreads by which an image must differ from the mean of the training images for a word about it."""
-WORDS = {BRIGHT: ("darker", "brighter"), CONTRAST: ("flatter", "of more contrast"), DETAIL: ("coarser", "finer")}
+WORDS = {
+    BRIGHT: ("darker", "brighter"),
+    CONTRAST: ("lower in contrast", "higher in contrast"),
+    DETAIL: ("coarser", "finer"),
+}
 """What people call less and more of it."""
 
 

@@ -79,9 +79,7 @@ def export_suggestions(
         OutputError: `out` is not empty, or cannot be written.
         ImageError, MissingError: a file has changed or gone since.
     """
-    require_output_folder(out)
-    if out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: is not empty, and may hold masks that somebody corrected; name a new folder")
+    require_new_folder(out)
     for one, part in _parts(predictor, chosen):
         image, mask = _names(one, part, predictor.card)
         if _is_copied(one):
@@ -93,6 +91,17 @@ def export_suggestions(
             watch(one)
     if predictor.card.masks == "classes":
         write_text(out / "legend.csv", _legend(predictor.card))
+
+
+def require_new_folder(out: Path) -> None:
+    """See that suggestions can be written to a folder, before they are looked for.
+
+    Raises:
+        OutputError: it, or a part of its path, is a file, or it is not empty.
+    """
+    require_output_folder(out)
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out}: is not empty, and may hold masks that somebody corrected; name a new folder")
 
 
 def _key(one: Suggestion) -> tuple[Path, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,6 +82,27 @@ class Suggestions:
     annotated: list[Path]
     failed: list[tuple[Path, str]]
     candidates: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and text, ready for JSON; of a region the first and the end of each axis, `Y X`."""
+        chosen = [
+            {
+                "name": one.name,
+                "source": str(one.source),
+                "region": [[part.start, part.stop] for part in one.region] if one.region else None,
+                "score": one.score,
+                "uncertainty": one.uncertainty,
+                "novelty": one.novelty,
+                "reason": one.reason,
+            }
+            for one in self.chosen
+        ]
+        return {
+            "chosen": chosen,
+            "annotated": [str(path) for path in self.annotated],
+            "failed": [{"source": str(path), "error": error} for path, error in self.failed],
+            "candidates": self.candidates,
+        }
 
 
 def annotated_in(run: Path) -> list[Pair]:
