@@ -105,8 +105,10 @@ def bootstrap(
         unit,
         count,
         level,
-        *(tuple(_middle(scores[:, k], level) for k in range(classes)) for scores in (dice, iou)),
-        *(_middle(_means(scores, foreground), level) for scores in (dice, iou)),
+        tuple(_middle(dice[:, k], level) for k in range(classes)),
+        tuple(_middle(iou[:, k], level) for k in range(classes)),
+        _middle(_means(dice, foreground), level),
+        _middle(_means(iou, foreground), level),
     )
 
 
