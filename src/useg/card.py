@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 import useg
+from useg.data.dataset import Example, in_channels
 from useg.data.legend import Legend
 from useg.data.splits import Split
 from useg.inputs import describe_input
@@ -41,5 +46,24 @@ def make_card(settings: Settings, legend: Legend, parts: Split, objects: Separat
             "pixels": sum(e.labels.size for e in parts.train),
             "folder": Path(settings.data.folder).name,
             "recipe": settings.recipe,
+            "checksums": "".join(sorted({*_each(settings.start.seen), *map(_checksum, parts.train)})),
         },
     )
+
+
+def seen_before(examples: Sequence[Example], checksums: str) -> list[Example]:
+    """Those of the examples that a model was trained on, by `trained_on["checksums"]` of its card.
+
+    Eight hexadecimal digits an image: CRC-32 of its pixels, gray saved as RGB counting as gray. Those of all models
+    that it started from are among them. A part of an image is only known again as the same part.
+    """
+    known = set(_each(checksums))
+    return [example for example in examples if _checksum(example) in known]
+
+
+def _each(checksums: str) -> Iterable[str]:
+    return (checksums[i : i + 8] for i in range(0, len(checksums), 8))
+
+
+def _checksum(example: Example) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(in_channels(example.image, 1)).data):08x}"
