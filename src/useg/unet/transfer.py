@@ -64,37 +64,41 @@ def transfer(
 ) -> Transfer:
     """Copy into `network` what `old` knows, batch-norm statistics too; what does not fit stays as it is.
 
-    Tensors in the same place and of the same shape are taken. The head goes class by class (see `match_classes`), and
-    its biases make up for another `score_shift`, so that the probabilities stay. The first layer goes channel by
-    channel, in their order; the weights of further ones begin at zero. But those of a gray image are spread over three
-    channels, and those of three are summed for one: a gray image is answered as the same image saved as RGB.
+    Layers in the same place whose weights have the same shape are taken. The head goes class by class (see
+    `match_classes`), and its biases make up for another `score_shift`, so that the probabilities stay. The first layer
+    goes channel by channel, in their order; the weights of further ones begin at zero. But those of a gray image are
+    spread over three channels, and those of three are summed for one: a gray image is answered as the same image saved
+    as RGB.
 
     Args:
         card: of `old`. network: the new one, of any settings; changed in place.
         classes, score_shift: as in the card of the new model.
 
     Raises:
-        SettingsError: nothing fits, as between networks with and without batch normalisation.
+        SettingsError: nothing fits, as between networks of different widths, or with and without batch normalisation.
     """
-    origin = match_classes(card.classes, classes)
+    origin, n = match_classes(card.classes, classes), network.settings
     there = {_place(name, old.settings): value for name, value in old.state_dict().items()}
+    here = {_place(name, n): (name, value) for name, value in network.state_dict().items()}
     taken: list[str] = []
     adapted: dict[str, str] = {}
     fresh: dict[str, str] = {}
-    for name, new in network.state_dict().items():
-        place = _place(name, network.settings)
-        before = there.get(place)
-        if before is None:
+    for place, (name, new) in here.items():
+        main = _weight(place)
+        if place not in there or main not in there:
             fresh[name] = "the earlier network has no such layer"
-        elif how := _copy(before, new, place, origin, network.settings):
-            if place == _last_bias(network.settings):
-                _balance(new, origin, card.score_shift, score_shift)
-            if before.shape == new.shape and torch.equal(before, new.to(before)):
-                taken.append(name)
-            else:
-                adapted[name] = how
+            continue
+        before, sizes = there[place], (here[main][1].shape, there[main].shape)
+        if not _alike(*sizes, _axis(main, n)):
+            fresh[name] = "weights of {}, in the earlier network of {}".format(*("x".join(map(str, s)) for s in sizes))
+            continue
+        how = _copy(before, new, place, origin, n)
+        if place == _place("head.2.bias" if n.head == "3x3" else "head.bias", n):
+            _balance(new, origin, card.score_shift, score_shift)
+        if before.shape == new.shape and torch.equal(before, new.to(before)):
+            taken.append(name)
         else:
-            fresh[name] = f"{_size(new)} here, {_size(before)} in the earlier network"
+            adapted[name] = how
     if not taken and not adapted:
         raise SettingsError("nothing of the earlier model fits this network; leave out --from, or the --set network.*")
     return Transfer(taken, adapted, fresh, origin, _words(card.classes, classes, origin, taken, adapted, fresh))
@@ -141,20 +145,30 @@ def _place(name: str, s: UNetSettings) -> Place:
     return (part, s.norm, *rest)
 
 
-def _last_bias(s: UNetSettings) -> Place:
-    return _place("head.2.bias" if s.head == "3x3" else "head.bias", s)
+def _weight(place: Place) -> Place:
+    """The weights by which a layer fits or does not, with all that belongs to it."""
+    last = ("0", "weight") if place[0] == "head" and "3x3" in place else ("weight",)
+    return (*place[: -len(last)], *last)
+
+
+def _axis(place: Place, s: UNetSettings) -> int | None:
+    """Along which a tensor has an entry a class, or, of the first layer, a channel; None: along none."""
+    if place[0] == "head":
+        return 1 if s.patch > 1 and place[-1] == "weight" else 0
+    return 1 if place[0] == "first" and place[-1] == "weight" else None
+
+
+def _alike(one: Sequence[int], other: Sequence[int], axis: int | None) -> bool:
+    """Whether shapes are equal but for an axis."""
+    return [n for d, n in enumerate(one) if d != axis] == [n for d, n in enumerate(other) if d != axis]
 
 
 def _copy(before: Tensor, new: Tensor, place: Place, origin: Sequence[int | None], s: UNetSettings) -> str:
-    """Fill `new` as far as that is possible, and say how; "" where it is not."""
-    axis = {"head": 1 if s.patch > 1 and new.ndim > 1 else 0, "first": 1}.get(place[0])
-    if axis is None or new.ndim <= axis:
-        if before.shape != new.shape:
-            return ""
+    """Fill `new`, of a layer that fits, and say how."""
+    axis = _axis(place, s) if new.ndim else None
+    if axis is None:
         new.copy_(before)
         return "as it was"
-    if [n for d, n in enumerate(before.shape) if d != axis] != [n for d, n in enumerate(new.shape) if d != axis]:
-        return ""
     if place[0] == "head":
         for k, source in enumerate(origin):
             if source is not None:
@@ -181,10 +195,6 @@ def _balance(bias: Tensor, origin: Sequence[int | None], old: Sequence[float], n
     mean = float(sum(bias[k] + new[k] for k in known)) / max(1, len(known))
     for k in set(range(len(origin))) - set(known):
         bias[k] = mean + NEW_BIAS - new[k]
-
-
-def _size(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "1"
 
 
 def _words(
