@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -30,10 +30,7 @@ def make_card(settings: Settings, legend: Legend, parts: Split, objects: Separat
         version=useg.__version__,
         network=settings.network,
         normalise=settings.normalise,
-        classes=[
-            ClassInfo(name=name, colour=colour, value=value)
-            for name, colour, value in zip(legend.names, legend.palette, legend.values, strict=True)
-        ],
+        classes=describe_classes(legend),
         masks=legend.kind,
         ignore=legend.ignore,
         alpha=settings.data.alpha,
@@ -46,23 +43,36 @@ def make_card(settings: Settings, legend: Legend, parts: Split, objects: Separat
             "pixels": sum(e.labels.size for e in parts.train),
             "folder": Path(settings.data.folder).name,
             "recipe": settings.recipe,
-            "checksums": "".join(sorted({*_each(settings.start.seen), *map(_checksum, parts.train)})),
+            "checksums": checksums(parts.train, settings.start.seen),
         },
     )
 
 
-def seen_before(examples: Sequence[Example], checksums: str) -> list[Example]:
-    """Those of the examples that a model was trained on, by `trained_on["checksums"]` of its card.
+def describe_classes(legend: Legend) -> list[ClassInfo]:
+    """What a model says of its classes."""
+    return [
+        ClassInfo(name=name, colour=colour, value=value)
+        for name, colour, value in zip(legend.names, legend.palette, legend.values, strict=True)
+    ]
 
-    Eight hexadecimal digits an image: CRC-32 of its pixels, gray saved as RGB counting as gray. Those of all models
-    that it started from are among them. A part of an image is only known again as the same part.
+
+def checksums(examples: Iterable[Example], known: str = "") -> str:
+    """Marks by which images are known again, with those that are `known` already.
+
+    Eight hexadecimal digits an image: CRC-32 of its pixels, where gray saved as RGB is gray. A part of an image is only
+    known again as the same part.
     """
-    known = set(_each(checksums))
-    return [example for example in examples if _checksum(example) in known]
+    return "".join(sorted({*_each(known), *map(_checksum, examples)}))
 
 
-def _each(checksums: str) -> Iterable[str]:
-    return (checksums[i : i + 8] for i in range(0, len(checksums), 8))
+def seen_before(examples: Iterable[Example], known: str) -> list[Example]:
+    """Those of the examples whose checksums are `known`."""
+    marks = set(_each(known))
+    return [example for example in examples if _checksum(example) in marks]
+
+
+def _each(known: str) -> Iterable[str]:
+    return (known[i : i + 8] for i in range(0, len(known), 8))
 
 
 def _checksum(example: Example) -> str:

@@ -37,7 +37,7 @@ from useg.validate import validate
 
 CHECKPOINT_SECONDS = 40.0
 """Between two checkpoints; the last one is never more than a minute old unless a single step takes so long."""
-MODEL = "model.safetensors"
+MODEL, STATE = "model.safetensors", "state.safetensors"
 END_SECONDS = 1.0
 """To write the last files and leave."""
 OBJECT_CHANCE = 0.1
@@ -168,7 +168,7 @@ class Loop:
     @property
     def checkpoint(self) -> Path:
         """Where the state is kept."""
-        return self.run / "state.safetensors"
+        return self.run / STATE
 
     @property
     def log(self) -> Path:

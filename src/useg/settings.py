@@ -62,7 +62,7 @@ class StartSettings(_Section):
     Attributes:
         model: its file. digest: its SHA-256, so that a run that begins again begins with the same; a run that is
             resumed needs neither.
-        seen: checksums of the images that it was trained on, see `useg.card.checksums`.
+        seen: checksums of the images that it was trained on, and those before it; see `useg.card.checksums`.
         fair: whether the held-out images are new to it; where they are not, its score is too good, and is told but not
             held against those of later models.
     """

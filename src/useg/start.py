@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from useg.card import seen_before
+import torch
+from torch import Tensor
+
+from useg.card import describe_classes, seen_before
+from useg.data.legend import Legend
 from useg.data.splits import FEW, Split, split
 from useg.errors import MissingError, ModelError
 from useg.processes import Team
 from useg.settings import Settings, StartSettings
-from useg.unet.model import ClassInfo, digest, find_model
+from useg.unet.model import digest, find_model
 from useg.unet.network import UNet
 from useg.unet.transfer import Transfer, load_start, transfer
 
@@ -60,11 +64,11 @@ def held_out_fairly(parts: Split, start: StartSettings, *, divided: bool) -> tup
     return replace(parts, reason=told), False
 
 
-def begin(settings: Settings, classes: list[ClassInfo], network: UNet, team: Team) -> Transfer:
-    """Fill a fresh network with what the earlier model knows, the same in all processes.
+def begin(settings: Settings, legend: Legend, team: Team) -> tuple[dict[str, Tensor], Transfer]:
+    """The weights that a run begins with, the same in all processes, and what of them is the earlier model's.
 
     Raises:
-        MissingError, ModelError: the file is not there any more, or is another one.
+        MissingError, ModelError: the model's file is not there any more, or is another one.
         SettingsError: nothing of it fits.
     """
     path = Path(settings.start.model)
@@ -74,6 +78,10 @@ def begin(settings: Settings, classes: list[ClassInfo], network: UNet, team: Tea
                 f"{path}: the model that this run starts from is gone; put it back, or begin another run"
             )
         if digest(file) != settings.start.digest:
-            raise ModelError(f"{path}: is not the file any more that this run started from; begin another run")
+            raise ModelError(f"{path}: has changed since this run was set up to start from it; begin another run")
         card, old = load_start(file)
-    return transfer(card, old, network, classes, settings.score_shift)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = UNet.from_settings(settings.network)
+    found = transfer(card, old, network, describe_classes(legend), settings.score_shift)
+    return network.state_dict(), found

@@ -19,7 +19,7 @@ from useg.data.prepare import prepare
 from useg.data.splits import Split
 from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
-from useg.loop import Loop, TrainResult, Watcher
+from useg.loop import STATE, Loop, TrainResult, Watcher
 from useg.pace import step_seconds
 from useg.plan import make_plan
 from useg.processes import Team, join
@@ -114,11 +114,14 @@ def train(
             known = settings.model_copy(update={"data": settings.data.model_copy(update=update), "start": begun})
             planned = team.from_first(lambda: _plan(parts, legend, known, overrides or {}, watch, team))
             settings = Settings.model_validate(planned)
+        weights = None
+        if settings.start.model and not team.from_first((run / STATE).is_file):
+            weights, found_there = begin(settings, legend, team)
+            watch.on_text(f"starts from {settings.start.model}: {found_there.words}")
         loop = Loop(run, settings, legend, parts, watch, started, team)
-        if settings.start.model and not loop.state.step:
-            taken = begin(settings, loop.card.classes, loop.averaged, team)
-            loop.network.load_state_dict(loop.averaged.state_dict())
-            watch.on_text(f"starts from {settings.start.model}: {taken.words}")
+        if weights is not None:
+            loop.network.load_state_dict(weights)
+            loop.averaged.load_state_dict(weights)
         if not resuming and team.first:
             save_settings(run / SETTINGS, settings)  # last, so that settings which cannot run leave no run behind
         return loop.go()
