@@ -137,7 +137,7 @@ def test_what_is_taken_is_said(data: Path, earlier: Path, tmp_path: Path) -> Non
     train(data, tmp_path, steps=1, overrides=ON, start=earlier, watch=Watcher(on_text=said.append))
     taken = next(line for line in said if line.startswith("starts from "))
     assert "tensors taken; classes as before: background, foreground" in taken
-    assert any(line.startswith("start: network of the earlier model, depth 2, width 4") for line in said)
+    assert any(line.startswith("network: that of the earlier model, depth 2, width 4") for line in said)
     assert not any(line.startswith("width:") for line in said)  # nothing is probed
     assert not any("does not know which images" in line for line in said)
 
@@ -238,8 +238,8 @@ def test_a_better_one_takes_its_place(tmp_path: Path) -> None:
 
 def test_objects_too(tmp_path: Path) -> None:
     """Blocks have numbers: what is compared is how well they are told apart."""
-    pairs = {name: (image, label(mask)[0].astype(np.uint8)) for name, (image, mask) in PAIRS.items()}
-    folder = arrange(tmp_path / "data", train=pairs)
+    pairs = [(name, (image, label(mask)[0].astype(np.uint8))) for name, (image, mask) in PAIRS.items()]
+    folder = arrange(tmp_path / "data", train=dict(pairs[:2]), val=dict(pairs[2:3]))
     ids = {"data.masks": "instances", "validations": 1}
     first = train(folder, tmp_path / "first", steps=30, overrides={**TINY, **ids})
     result = train(folder, tmp_path / "run", steps=2, overrides={**ON, **ids}, start=first.run)

@@ -68,7 +68,7 @@ def checksums(examples: Iterable[Example], known: str = "") -> str:
 def seen_before(examples: Iterable[Example], known: str) -> list[Example]:
     """Those of the examples whose checksums are `known`."""
     marks = set(_each(known))
-    return [example for example in examples if _checksum(example) in marks]
+    return [example for example in examples if marks and _checksum(example) in marks]
 
 
 def _each(known: str) -> Iterable[str]:

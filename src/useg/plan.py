@@ -37,7 +37,7 @@ WIDEN = 1
 """A gap of three pixels between touching objects, not the paper's one: more of them come apart."""
 USABLE = 0.8
 """Share of a budget of minutes that is left for steps: reading, samples and validations take the rest."""
-START_RATE = 0.5
+START_RATE = 0.3
 """The highest learning rate of a run that starts from an earlier model, as a share of that of a fresh one."""
 FINE = 4.0
 """Where the thinner half of the classes is thinner than this, in pixels, the network must look at single pixels."""
@@ -83,11 +83,10 @@ def make_plan(
     else:
         planned = _auto(train, legend, shares, symmetries, given)
     settings, reasons = base.model_copy(update=planned.settings), planned.reasons
-    if start is not None:
-        settings, reason = _from_start(settings, start, channels)
-        reasons = [reason, *reasons[1:]]
-    settings = override(settings, overrides or {})
+    settings = override(settings if start is None else _from_start(settings, start), overrides or {})
     _check_fit(settings, channels, legend.classes)
+    if start is not None:
+        reasons = [_about_start(settings), *reasons[1:]]
     if legend.kind == "instances":
         reasons = [*reasons, _about_borders(train, settings.loss.borders)]
     probed = start is None and "network.width" not in (overrides or {})
@@ -130,18 +129,23 @@ class _Choice:
     reasons: list[str]
 
 
-def _from_start(settings: Settings, start: ModelCard, channels: int) -> tuple[Settings, str]:
+def _from_start(settings: Settings, start: ModelCard) -> Settings:
     """What else the earlier model decides: how gray values are read, where it knows as many channels, and the rate."""
-    n, rate = settings.network, settings.optimiser.learning_rate * START_RATE
-    fits = start.normalise.kind != "fixed" or len(start.normalise.mean) == channels
+    fits = start.normalise.kind != "fixed" or len(start.normalise.mean) == settings.network.in_channels
+    rate = settings.optimiser.learning_rate * START_RATE
     update = {
         "normalise": start.normalise if fits else settings.normalise,
         "optimiser": settings.optimiser.model_copy(update={"learning_rate": rate}),
     }
-    return settings.model_copy(update=update), (
-        f"start: network of the earlier model, depth {n.depth}, width {n.width}, {n.padding} padding, norm: {n.norm}, "
-        f"on {f'{n.patch}x{n.patch} patches' if n.patch > 1 else 'single pixels'}; learning rate up to {rate:g}, "
-        f"{START_RATE:g} times that of a fresh one"
+    return settings.model_copy(update=update)
+
+
+def _about_start(settings: Settings) -> str:
+    n, rate = settings.network, settings.optimiser.learning_rate
+    pixels = f"{n.patch}x{n.patch} patches" if n.patch > 1 else "single pixels"
+    return (
+        f"network: that of the earlier model, depth {n.depth}, width {n.width}, {n.padding} padding, norm: {n.norm}, "
+        f"on {pixels}; it has learned before, so the learning rate rises to {rate:g} only"
     )
 
 
