@@ -27,7 +27,7 @@ def choose_start(path: Path) -> StartSettings:
     """
     file = find_model(path).resolve()
     card, _ = load_start(file)
-    return StartSettings(model=str(file), digest=digest(file), seen=card.trained_on.get("checksums", ""))
+    return StartSettings(model=str(file), digest=digest(file), seen=str(card.trained_on.get("checksums", "")))
 
 
 def held_out_fairly(parts: Split, start: StartSettings, *, divided: bool) -> tuple[Split, bool]:
