@@ -19,9 +19,9 @@ from typing import Any
 
 import useg
 from useg import machine
-from useg.cli import parse_settings
 from useg.data.prepare import prepare
 from useg.evaluate import evaluate
+from useg.options import parse_settings
 from useg.settings import load_settings
 
 

@@ -20,7 +20,7 @@ from speed import model
 
 from useg import machine
 from useg.objects import SeparateSettings, separate
-from useg.predict import resident_bytes
+from useg.predict import PredictSettings, resident_bytes
 from useg.runner import largest_tile
 from useg.unet.geometry import plan_tiles
 
@@ -33,7 +33,7 @@ def main() -> None:
     settings = SeparateSettings(threshold=0.5, seed_threshold=0.8, smallest=30)
     card, runner = model(args.width, args.precision)
     image = np.zeros((1, args.size, args.size), np.uint8)
-    limit = args.max_memory - resident_bytes(card, image.nbytes, image.size)
+    limit = args.max_memory - resident_bytes(card, image.nbytes, image.size, PredictSettings())
     tiles = plan_tiles(
         card.network.geometry, image.shape[1:], largest_tile(card, image.shape[1:], limit, args.precision)
     )

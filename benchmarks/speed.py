@@ -192,7 +192,7 @@ def measure_prediction(width: int, size: int, max_memory: int, precision: str, r
     card, runner = model(width, precision)
     predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory, precision=precision))
     image = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
-    limit = max_memory - resident_bytes(card, image.nbytes, image.size)
+    limit = max_memory - resident_bytes(card, image.nbytes, image.size, PredictSettings())
     tiles = plan_tiles(card.network.geometry, (size, size), largest_tile(card, (size, size), limit, precision))
     # The tile in the middle is one of the largest.
     tile = np.zeros((1, *max((t.shape for t in tiles), key=np.prod)), np.float32)
@@ -231,7 +231,7 @@ def measure_monai(width: int, size: int, max_memory: int, precision: str, repeat
     except ImportError as error:
         raise SystemExit(f"--parts monai: {error}; pip install monai") from error
     card, runner = model(width, precision)
-    network = model(width, "float32")[1].network.to(memory_format=torch.contiguous_format)
+    network = model(width, "float32")[1].networks[0].to(memory_format=torch.contiguous_format)
     predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory, precision=precision))
     image = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
     whole = useg.Predictor(card, runner, PredictSettings(max_memory=10**12)).predict(image[:, :1024, :1024])

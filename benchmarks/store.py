@@ -222,8 +222,8 @@ def taken_by(number: int) -> int:
 
 def bare(model: str, precision: str) -> dict[str, Any]:
     """Pixels a second of the network alone, on the tile on which it is fastest."""
-    card, network = load_model(Path(model))
-    runner, paces = TorchRunner(network, "cpu", precision), {}
+    _, networks = load_model(Path(model))
+    runner, paces = TorchRunner(networks, "cpu", precision), {}
     for edge in TILES:
         tile, run = np.zeros((card.network.in_channels, edge, edge), np.float32), bare_network(runner)
         run(tile)
@@ -254,7 +254,13 @@ def predict(
             crew = WorkerSettings(scheduler=stack.enter_context(cluster).scheduler_address)
         begun = time.perf_counter()
         done = predict_store(
-            predictor, Path(model), Path(image), target, StoreSettings(workers=crew), probabilities=file, watch=watch
+            predictor,
+            Path(model),
+            Path(image),
+            target,
+            StoreSettings(workers=crew),
+            beside={"probabilities": file} if file else {},
+            watch=watch,
         )
         seconds = time.perf_counter() - begun
     size = read_header(target).size
@@ -271,7 +277,7 @@ def predict(
 
 def whole(model: str, precision: str, image: str) -> dict[str, Any]:
     """The network on the whole image at once: what tiles should give. Kept for the others."""
-    card, network = load_model(Path(model))
+    card, (network,) = load_model(Path(model))
     begun = time.perf_counter()
     array = read(image).array
     runner = TorchRunner(network, "cpu", precision)
@@ -285,7 +291,7 @@ def monai(model: str, precision: str, image: str, mode: str) -> dict[str, Any]:
     """MONAI's sliding window over the image in memory, with batches of 4 tiles."""
     from monai.inferers import sliding_window_inference
 
-    card, network = load_model(Path(model))
+    card, (network,) = load_model(Path(model))
     network = network.to(memory_format=torch.channels_last)
     begun = time.perf_counter()
     array = read(image).array

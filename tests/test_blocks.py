@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from models import make_card
 from useg.blocks import BlockPlan, choose_block, fits_in_memory, is_empty
 from useg.errors import SettingsError
+from useg.predict import PredictSettings
 from useg.runner import bytes_per_pixel
 from useg.unet.settings import UNetSettings
 
@@ -34,7 +35,7 @@ def test_blocks_keep_to_the_memory(size: list[int], padding: str, depth: int, me
     card, g = make_card(chosen), chosen.geometry
     limit = int(megabytes * 1e6)
     try:
-        chunk, block = choose_block(card, size, 1, limit, precision)
+        chunk, block = choose_block(card, size, 1, limit, PredictSettings(precision=precision))
     except SettingsError:
         assert bytes_per_pixel(card, precision) * g.smallest_tile ** len(size) > 0.8 * limit
         return
@@ -48,9 +49,11 @@ def test_blocks_keep_to_the_memory(size: list[int], padding: str, depth: int, me
 
 def test_what_fits_in_memory() -> None:
     card = make_card(UNetSettings(padding="same", norm="batch", width=16))
-    assert fits_in_memory(card, (2000, 2000), 4_000_000, 1_000_000_000, objects=True)
-    assert not fits_in_memory(card, (20_000, 20_000), 400_000_000, 4_000_000_000, objects=False)
-    assert not fits_in_memory(card, (50_000, 50_000), 2_500_000_000, 10**12, objects=False)  # too large to be read
+    assert fits_in_memory(card, (2000, 2000), 4_000_000, 1_000_000_000, PredictSettings(), objects=True)
+    assert not fits_in_memory(card, (20_000, 20_000), 400_000_000, 4_000_000_000, PredictSettings(), objects=False)
+    assert not fits_in_memory(
+        card, (50_000, 50_000), 2_500_000_000, 10**12, PredictSettings(), objects=False
+    )  # too large to be read
 
 
 def test_a_plan_numbers_its_blocks() -> None:

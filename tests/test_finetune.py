@@ -200,7 +200,7 @@ def test_a_run_is_not_repeated_from_another_model(data: Path, earlier: Path, tmp
     train(data, tmp_path / "run", steps=1, overrides=ON, start=model)
     (tmp_path / "again").mkdir()
     shutil.copy(tmp_path / "run/settings.toml", tmp_path / "again")
-    card, network = load_model(model)
+    card, (network,) = load_model(model)
     save_model(model, card.model_copy(update={"version": "other"}), network.state_dict())
     assert "has changed" in refused(ModelError, None, tmp_path / "again", resume=True)
     model.unlink()

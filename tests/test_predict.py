@@ -14,8 +14,10 @@ from models import make_card, make_network
 from useg.errors import ImageError, MissingError, SettingsError
 from useg.images.image import Image
 from useg.inputs import resize
+from useg.metrics.uncertainty import entropy
 from useg.predict import (
     BLOCK_PIXELS,
+    Prediction,
     Predictor,
     PredictSettings,
     in_blocks,
@@ -24,10 +26,11 @@ from useg.predict import (
 )
 from useg.runner import WORKSPACE, TorchRunner, bytes_per_pixel
 from useg.unet.geometry import plan_tiles
-from useg.unet.model import InputSeen, ModelCard
+from useg.unet.model import InputSeen, ModelCard, save_model
 from useg.unet.network import UNet
 from useg.unet.normalise import NormaliseSettings, measure
 from useg.unet.settings import UNetSettings, article_settings
+from useg.views import symmetric_views
 
 TOLERANCE = 1e-5
 PLENTY = PredictSettings(device="cpu", precision="float32", max_memory=10**10)
@@ -96,11 +99,10 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
 
 
 def tiled_and_whole(chosen: UNetSettings, size: list[int], largest: list[int], seed: int) -> None:
-    network, card = make_network(chosen, seed), make_card(chosen)
-    image = make_image(chosen, tuple(size), seed)
+    network, image = make_network(chosen, seed), make_image(chosen, tuple(size), seed)
     intensity, runner = measure(image, NormaliseSettings(kind="none")), TorchRunner(network, "cpu", "float32")
     tiles = plan_tiles(chosen.geometry, size, largest)
-    tiled = run_tiles(image, tiles, intensity, runner, card)
+    tiled = run_tiles(image, tiles, intensity, runner, chosen.classes)
     expected = by_hand(network, image)
     assert tiled.shape == (chosen.classes, *size)
     assert np.abs(tiled - expected).max() <= TOLERANCE
@@ -256,10 +258,11 @@ def test_labels_are_the_most_probable_class_and_probabilities_sum_to_1() -> None
 
 def test_score_shift_moves_the_scores() -> None:
     chosen = UNetSettings(depth=1, width=2, classes=3, padding="same")
-    runner, image = TorchRunner(make_network(chosen, 0), "cpu", "float32"), make_image(chosen, (8, 8))
-    plain = Predictor(make_card(chosen), runner, PLENTY).predict(image).probabilities
-    shifted = Predictor(make_card(chosen, score_shift=[0.5, -1.0, 2.0]), runner, PLENTY).predict(image).probabilities
-    expected = plain * np.exp([0.5, -1.0, 2.0])[:, None, None]
+    network, tile = make_network(chosen, 0), make_image(chosen, (8, 8))
+    whole = [slice(0, 8)] * 2
+    plain = TorchRunner(network, "cpu", "float32")(tile, whole)
+    shifted = TorchRunner(network, "cpu", "float32", shift=[0.5, -1.0, 2.0], temperature=3.0)(tile, whole)
+    expected = (plain * np.exp([0.5, -1.0, 2.0])[:, None, None]) ** (1 / 3.0)
     np.testing.assert_allclose(shifted, expected / expected.sum(0), atol=TOLERANCE)
 
 
@@ -381,3 +384,49 @@ def test_a_device_that_is_not_there() -> None:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no model\.safetensors"):
         Predictor.load(tmp_path)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_several_networks_are_averaged(tmp_path: Path, dims: int) -> None:
+    chosen = UNetSettings(dims=dims, depth=1, width=2, classes=3, padding="same", norm="batch")
+    networks = [make_network(chosen, seed) for seed in range(3)]
+    image = make_image(chosen, (5, 14, 11)[3 - dims :], 4)
+    each = [by_hand(network, measure(image, NormaliseSettings()).apply(image)) for network in networks]
+    card = make_card(chosen, members=3)
+    weights = {f"{i}.{name}": value for i, n in enumerate(networks) for name, value in n.state_dict().items()}
+    save_model(tmp_path / "m.safetensors", card, weights)
+    for folds in ((), (1,), (0, 2)):
+        asked = PLENTY.model_copy(update={"folds": folds, "uncertainty": True})
+        prediction = Predictor.load(tmp_path / "m.safetensors", asked).predict(image)
+        of = [each[m] for m in folds or range(3)]
+        np.testing.assert_allclose(prediction.probabilities, np.mean(of, 0), atol=TOLERANCE)
+        expect_uncertainty(prediction, of)
+    with pytest.raises(SettingsError, match="has no fold 3; it has 3, counted from 0"):
+        Predictor.load(tmp_path / "m.safetensors", PLENTY.model_copy(update={"folds": (0, 3)}))
+
+
+@settings(max_examples=10)
+@given(flips=st.sets(st.sampled_from(["x", "y", "transpose"])), size=st.tuples(*[st.integers(5, 40)] * 2))
+def test_uncertainty_of_views(flips: set[str], size: tuple[int, int]) -> None:
+    chosen = UNetSettings(depth=1, width=2, classes=3, padding="same", norm="batch")
+    card, network = make_card(chosen, flips=sorted(flips)), make_network(chosen, 3)
+    asked = PLENTY.model_copy(update={"tta": True, "uncertainty": True})
+    image = make_image(chosen, size)
+    plain = Predictor(card, TorchRunner(network, "cpu", "float32"), PLENTY)
+    seen = []
+    for view in symmetric_views(sorted(flips), 2):
+        seen.append(view.undo(plain.predict(np.ascontiguousarray(view.apply(image))).probabilities))
+    runner = TorchRunner(network, "cpu", "float32", spread=True)
+    expect_uncertainty(Predictor(card, runner, asked).predict(image), seen)
+
+
+def expect_uncertainty(prediction: Prediction, each: Sequence[np.ndarray]) -> None:
+    """Entropy of the mean, and behind it that without the mean of the entropies, where there are several."""
+    total = entropy(np.mean(each, 0))
+    expected = [total, total - np.mean([entropy(p) for p in each], 0)][: 2 if len(each) > 1 else 1]
+    assert prediction.uncertainty is not None
+    np.testing.assert_allclose(prediction.uncertainty, expected, atol=1e-4)
+
+
+def test_no_uncertainty_unless_asked() -> None:
+    assert predictor_of(2, 1).predict(np.zeros((8, 8), np.float32)).uncertainty is None

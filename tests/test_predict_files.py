@@ -21,7 +21,7 @@ from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.images import Image, is_image_file, read, read_mask, write_labels
 from useg.images.image import InBody, InStore, OnMap
 from useg.predict import Predictor, PredictSettings
-from useg.predict_files import JOURNAL, FileResult, Outputs, find_inputs, precision_used, predict_files
+from useg.predict_files import EXPECTED, JOURNAL, FileResult, Outputs, find_inputs, precision_used, predict_files
 from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
 from useg.unet.network import UNet
 from useg.unet.normalise import NormaliseSettings
@@ -375,3 +375,25 @@ def test_a_repeated_call_knows_the_precision_and_probes_nothing(
     assert precision_used(out) == "auto"
     with pytest.raises(OutputError):
         predict_files(Predictor.load(model, CPU), model, sources[:1], out)
+
+
+def test_where_not_to_trust(tmp_path: Path, model: Path, sources: list[Path]) -> None:
+    out = tmp_path / "out"
+    predictor = Predictor.load(model, CPU.model_copy(update={"uncertainty": True}))
+    results = predict_files(predictor, model, sources, out, Outputs(uncertainty=True))
+    rows = (out / EXPECTED).read_text().splitlines()
+    assert rows[0] == "image,expected_dice"
+    worst_first = sorted((f"{r.expected_dice:.4f}", r.target.name) for r in results if r.expected_dice is not None)
+    assert rows[1:] == [f"{name},{dice}" for dice, name in worst_first]
+    assert len(worst_first) > 1
+    for result in results:
+        prediction = predictor.predict(read(result.source))
+        found = read(out / f"{result.target.stem}_uncertainty.tif").array
+        np.testing.assert_array_equal(found, prediction.uncertainty)
+        assert result.expected_dice == prediction.expected_dice
+    # A second call finds all done, and writes the same table.
+    again = predict_files(predictor, model, sources, out, Outputs(uncertainty=True))
+    assert all(result.skipped for result in again)
+    assert (out / EXPECTED).read_text().splitlines() == rows
+    with pytest.raises(SettingsError, match=r"PredictSettings\.uncertainty is off"):
+        predict_files(Predictor.load(model, CPU), model, sources, tmp_path / "b", Outputs(uncertainty=True))

@@ -30,7 +30,7 @@ CPU = PredictSettings(device="cpu", precision="float32")
 
 def with_many_objects(path: Path, image: np.ndarray) -> Path:
     """The model with thresholds between which the probabilities of this image lie."""
-    card, network = load_model(path)
+    card, (network,) = load_model(path)
     low, high = np.percentile(Predictor.load(path, CPU).predict(image).probabilities[1], (75, 88))
     found = SeparateSettings(threshold=float(low), seed_threshold=float(high), smallest=3)
     save_model(path, card.model_copy(update={"objects": found}), network.state_dict())
@@ -50,7 +50,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def in_blocks(model: Path, image: np.ndarray, target: Path, tta: bool = False, **options: object) -> StoreResult:
-    predictor = Predictor.load(model, CPU.model_copy(update={"tta": tta}))
+    unsure = "uncertainty" in options.get("beside", {})  # type: ignore[operator]
+    predictor = Predictor.load(model, CPU.model_copy(update={"tta": tta, "uncertainty": unsure}))
     return predict_store(predictor, model, windows_of(image), target, **options)  # type: ignore[arg-type]
 
 
@@ -91,12 +92,16 @@ def test_in_blocks_as_in_memory(
     image = make_image(size, seed=seed)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store_plan, "choose_block", lambda *given: ((chunk,) * 2, (chunk * times,) * 2))
-        in_blocks(model, image, folder / "out.tif", tta, probabilities=folder / "p.tif")
+        beside = {"probabilities": folder / "p.tif", "uncertainty": folder / "u.tif"}
+        in_blocks(model, image, folder / "out.tif", tta, beside=beside)
     labels, probabilities, _ = in_memory(model, image, tta)
+    asked = CPU.model_copy(update={"tta": tta, "uncertainty": True})
+    uncertainty = Predictor.load(model, asked).predict(image).uncertainty
+    np.testing.assert_allclose(read(folder / "u.tif").array, uncertainty, atol=1e-4)
     np.testing.assert_allclose(read(folder / "p.tif").array, probabilities, atol=1e-5)
     sure = clear(probabilities)
     np.testing.assert_array_equal(read_mask(folder / "out.tif")[sure], labels[sure])
-    assert sorted(path.name for path in folder.iterdir()) == [f"model{seed}.safetensors", "out.tif", "p.tif"]
+    assert sorted(path.name for path in folder.iterdir()) == [f"model{seed}.safetensors", "out.tif", "p.tif", "u.tif"]
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped, UInt8
+from jaxtyping import Bool, Shaped
 from pydantic import BaseModel, ConfigDict
 
 from useg import machine
@@ -28,12 +28,20 @@ from useg.images.store import LabelStore
 from useg.images.windows import Window, Windows
 from useg.objects.chunks import Grid
 from useg.objects.separate import confidence
-from useg.predict import most_probable, resident_bytes, run_tile
+from useg.predict import (
+    PredictSettings,
+    load_runner,
+    most_probable,
+    plane_count,
+    resident_bytes,
+    uncertainty_of,
+    views_of,
+)
 from useg.runner import TorchRunner, bytes_per_pixel, largest_tile
 from useg.unet.geometry import Tile
-from useg.unet.model import ModelCard, load_model
+from useg.unet.model import ModelCard
 from useg.unet.normalise import Intensity
-from useg.views import View, read_mirrored, symmetric_views
+from useg.views import View, read_mirrored
 
 PLAN, MODEL = "plan.json", "model.safetensors"
 """In the work folder."""
@@ -53,12 +61,12 @@ class BlockPlan(BaseModel):
         identity: of source, model and options: what must be equal to go on.
         source: the file; empty for an array. level: of its pyramid.
         size: of the image. chunk: of the stores. block: of the cores of tiles, a multiple of `chunk`.
-        device, precision, threads: how the network runs. memory: bytes that a process may take for it.
-        tta: average over the symmetries that the model knows.
+        predict: how the network runs, with what a probe found. threads: of a process.
+        memory: bytes that a process may take for it.
         shift, scale: the intensity of the whole image, one number a channel.
         spread: 1st to 99th percentile of its gray values, one a channel, where empty blocks are skipped; else empty.
         where: a coarse mask, 0 in blocks to be skipped; empty for none.
-        stores: which results are kept: "labels", "probabilities", "confidence".
+        stores: which results are kept: "labels", "probabilities", "confidence", "uncertainty".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,11 +77,9 @@ class BlockPlan(BaseModel):
     size: tuple[int, ...]
     chunk: tuple[int, ...]
     block: tuple[int, ...]
-    device: str
-    precision: Literal["float32", "bfloat16"]
+    predict: PredictSettings
     threads: int
     memory: int
-    tta: bool
     shift: list[float]
     scale: list[float]
     spread: list[float]
@@ -148,7 +154,7 @@ class Job:
             return []
         geometry = self.card.network.geometry
         looks: list[Look] = []
-        for view in symmetric_views(self.card.flips if plan.tta else [], len(plan.size)):
+        for view in views_of(self.card, plan.predict):
             turned = view.turn_size(plan.size)
             # All tiles are as large as inner ones, so that each works in the memory that the one before left.
             least = view.turn_size([geometry.tile(9 * edge, 4 * edge, 5 * edge).length for edge in plan.block])
@@ -167,20 +173,17 @@ class Job:
             machine.return_freed_memory()
         if looks:
             intensity = Intensity(np.array(plan.shift, np.float32), np.array(plan.scale, np.float32))
-            seen = (
-                each.view.undo(run_tile(intensity.apply(each.pixels), each.tile, self.runner, self.card))
-                for each in looks
-            )
-            probabilities = next(seen)
+            seen = (each.view.undo(self.runner(intensity.apply(each.pixels), each.tile.keep)) for each in looks)
+            planes = next(seen)
             for other in seen:
-                probabilities = probabilities + other
+                planes = planes + other
             if len(looks) > 1:
-                probabilities /= np.float32(len(looks))
+                planes /= np.float32(len(looks))
         else:
             size = (part.stop - part.start for part in plan.core(index))
-            probabilities = np.zeros((self.card.network.classes, *size), np.float32)
-            probabilities[0] = 1
-        return {name: RESULTS[name](probabilities) for name in plan.stores}
+            planes = np.zeros((plane_count(self.card, plan.predict), *size), np.float32)
+            planes[0] = 1
+        return {name: RESULTS[name](planes, self.card, plan.predict) for name in plan.stores}
 
     def write(self, index: int, results: Mapping[str, np.ndarray]) -> None:
         """Store what `predict` gave of a block; then it is durable.
@@ -209,8 +212,7 @@ class Job:
         import torch
 
         torch.set_num_threads(self.plan.threads)
-        card, network = load_model(self.folder / MODEL)
-        runner = TorchRunner(network, self.plan.device, self.plan.precision)
+        card, runner = load_runner(self.folder / MODEL, self.plan.predict)
         return _Model(card, runner, machine.taken_memory())
 
     @property
@@ -224,25 +226,23 @@ class Job:
         return self._model.runner
 
 
-def _foreground(probabilities: Float32[np.ndarray, "k *core"]) -> UInt8[np.ndarray, "*core"]:
-    return confidence(probabilities[1])
-
-
-RESULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "labels": most_probable,
-    "probabilities": np.asarray,
-    "confidence": _foreground,
+RESULTS: dict[str, Callable[[np.ndarray, ModelCard, PredictSettings], np.ndarray]] = {
+    "labels": lambda planes, card, settings: most_probable(planes[: card.network.classes]),
+    "probabilities": lambda planes, card, settings: planes[: card.network.classes],
+    "confidence": lambda planes, card, settings: confidence(planes[1]),
+    "uncertainty": uncertainty_of,
 }
-"""What of the probabilities is stored under each name."""
+"""What of that which the runner gives is stored under each name."""
 
 
 def choose_block(
-    card: ModelCard, size: Sequence[int], sample_bytes: int, limit: int, precision: str
+    card: ModelCard, size: Sequence[int], sample_bytes: int, limit: int, settings: PredictSettings
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The chunk and the block, in pixels along each axis, with which a process stays below `limit` bytes.
 
     Args:
         sample_bytes: of one number of the image as its file holds it.
+        settings: with the precision that a probe found.
 
     Raises:
         SettingsError: not even the smallest tile fits.
@@ -250,9 +250,9 @@ def choose_block(
     network, dims = card.network, len(size)
     geometry = network.geometry
     # While the network works on a tile, the next one is read and the one before is written.
-    beside = network.in_channels * (2 * sample_bytes + 4) + 2 * 4 * network.classes
-    share = bytes_per_pixel(card, precision) / (bytes_per_pixel(card, precision) + beside)
-    reads = largest_tile(card, size, int(limit * share), precision)
+    beside = network.in_channels * (2 * sample_bytes + 4) + 2 * 4 * plane_count(card, settings)
+    needs = bytes_per_pixel(card, settings.precision)
+    reads = largest_tile(card, size, int(limit * needs / (needs + beside)), settings.precision)
     halo = geometry.smallest_tile - geometry.stride
     chunk, block = [], []
     for n, read in zip(size, reads, strict=True):
@@ -283,11 +283,10 @@ def _any_in(where: Bool[np.ndarray, "*coarse"], core: Window, size: Sequence[int
 
 
 def fits_in_memory(
-    card: ModelCard, size: Sequence[int], image_bytes: int, limit: int, *, objects: bool, tta: bool = False
+    card: ModelCard, size: Sequence[int], image_bytes: int, limit: int, settings: PredictSettings, *, objects: bool
 ) -> bool:
     """Whether an image, its probabilities and labels, and a tile that is worth the name stay below `limit` bytes."""
     pixels, a_pixel = math.prod(size), 1 + (24 if objects else 0)
     tile = min(pixels, 4 * card.network.geometry.smallest_tile ** len(size)) * bytes_per_pixel(card)
-    views = len(symmetric_views(card.flips if tta else [], len(size)))
-    resident = resident_bytes(card, image_bytes, pixels, views=views)
+    resident = resident_bytes(card, image_bytes, pixels, settings)
     return image_bytes <= MAX_BYTES and resident + pixels * a_pixel + tile <= limit

@@ -19,8 +19,14 @@ from useg.settings import Settings
 from useg.unet.model import ClassInfo, ModelCard
 
 
-def make_card(settings: Settings, legend: Legend, parts: Split, objects: SeparateSettings | None = None) -> ModelCard:
-    """The card of the models of a run, `objects` as a validation found them; scores come with each model."""
+def make_card(
+    settings: Settings,
+    legend: Legend,
+    parts: Split,
+    objects: SeparateSettings | None = None,
+    temperature: float = 1.0,
+) -> ModelCard:
+    """The card of a run's models, with what a validation found; scores come with each."""
     flips: dict[Literal["x", "y", "transpose"], bool] = {
         "x": settings.augment.mirror_x,
         "y": settings.augment.mirror_y,
@@ -35,6 +41,7 @@ def make_card(settings: Settings, legend: Legend, parts: Split, objects: Separat
         ignore=legend.ignore,
         alpha=settings.data.alpha,
         score_shift=settings.score_shift,
+        temperature=temperature,
         objects=objects,
         flips=[name for name, natural in flips.items() if natural],
         input=describe_input(parts.train),

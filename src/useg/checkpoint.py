@@ -16,6 +16,8 @@ from useg.objects.settings import SeparateSettings
 from useg.unet.model import save_tensors
 
 KEY = "useg-state"
+STATE = "state.safetensors"
+"""Its name in a run folder."""
 
 
 class RunState(BaseModel):
@@ -34,7 +36,8 @@ class RunState(BaseModel):
         floor: no model with a lower score than this is kept: that of the one that the run started from.
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
-        objects: how objects are told apart, as the last validation found it, where masks number them.
+        objects: how objects are told apart, as the last validation found it, where masks number them; temperature: of
+            the scores, as it found that.
         bad_in_row, skipped: steps without a finite loss or gradient, just now and in all.
         finished: nothing is left to do.
     """
@@ -55,6 +58,7 @@ class RunState(BaseModel):
     validated_at: float = 0.0
     validation_seconds: float = 0.0
     objects: SeparateSettings | None = None
+    temperature: float = 1.0
     bad_in_row: int = 0
     skipped: int = 0
     finished: bool = False
@@ -105,12 +109,11 @@ def load_checkpoint(path: Path, network: nn.Module, averaged: nn.Module, optimis
     Raises:
         TrainingError: the file is damaged or belongs to another network.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    state = read_state(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            state = RunState.model_validate_json((file.metadata() or {}).get(KEY, ""))
         tensors = load_file(path)
         network.load_state_dict(_part(tensors, "network."))
         averaged.load_state_dict(_part(tensors, "averaged."))
@@ -119,10 +122,29 @@ def load_checkpoint(path: Path, network: nn.Module, averaged: nn.Module, optimis
             index, _, key = name.partition(".")
             moments.setdefault(int(index), {})[key] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
-    except (SafetensorError, ValidationError, RuntimeError, ValueError) as error:
-        what = str(error).splitlines()[0]
-        raise TrainingError(f"{path}: cannot be resumed from ({what}); train into a new folder") from error
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise _damaged(path, error) from error
     return state
+
+
+def read_state(path: Path) -> RunState:
+    """Where a run stands.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return RunState.model_validate_json((file.metadata() or {}).get(KEY, ""))
+    except (SafetensorError, ValidationError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    what = str(error).splitlines()[0]
+    return TrainingError(f"{path}: cannot be resumed from ({what}); train into a new folder")
 
 
 def read_log(path: Path, steps: int) -> list[dict[str, Any]]:

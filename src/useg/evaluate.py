@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt8
@@ -24,8 +24,10 @@ from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
 from useg.labels import IGNORE
+from useg.metrics.bootstrap import bootstrap
+from useg.metrics.calibration import Reliability, count_reliability, reliability, temper
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
-from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores
+from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores, plain
 from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
 from useg.metrics.warping import warping_error
 from useg.objects.separate import separate
@@ -35,6 +37,19 @@ from useg.pictures.sheet import contact_sheet
 from useg.predict import Prediction, Predictor
 from useg.settings import load_settings
 from useg.unet.model import ModelCard
+
+
+class Honesty(NamedTuple):
+    """What the probabilities of one image said of themselves, see `useg.metrics.calibration.count_reliability`.
+
+    Attributes:
+        calibrated, uncalibrated: counts by confidence, as predicted and at temperature 1.
+        expected_dice: see `Prediction.expected_dice`.
+    """
+
+    calibrated: Float[np.ndarray, "3 bins"]
+    uncalibrated: Float[np.ndarray, "3 bins"]
+    expected_dice: float | None
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,8 @@ class Scored:
         probabilities: float32 `K [Z] Y X` where the predictor gave them.
         within: pixels that count; None is all.
         objects, found: ids of the true and of the predicted objects, 0 elsewhere, where there are any.
+        group: what the image belongs to, where somebody said.
+        honesty: of the probabilities, where there were some.
     """
 
     name: str
@@ -56,6 +73,8 @@ class Scored:
     within: Bool[np.ndarray, "*size"] | None = None
     objects: Integer[np.ndarray, "*size"] | None = None
     found: Integer[np.ndarray, "*size"] | None = None
+    group: str | None = None
+    honesty: Honesty | None = None
 
 
 @dataclass(frozen=True)
@@ -82,23 +101,38 @@ class Evaluation:
     Attributes:
         overlap: pixel scores, pooled and per image.
         images: name and Dice of each class (NaN where neither truth nor prediction has it), image by image.
+        confusions: pixels of each true class (row) given to each class (column), of each image, in the same order.
+        groups: what each image belongs to, None where nobody said.
         regions: only where they were asked for.
+        reliability: of the probabilities; uncalibrated: at temperature 1. None where only labels are known.
+        expected_dice: mean foreground Dice that the model expects of itself, of each image; empty without
+            probabilities, None where it sees nothing in an image.
         objects: how well objects were found and parted, where masks and predictions number them.
     """
 
     overlap: OverlapScores
     images: list[tuple[str, tuple[float, ...]]]
+    confusions: list[Int[np.ndarray, "k k"]]
+    groups: list[str | None]
     regions: Regions | None
     objects: ObjectScores | None
+    reliability: Reliability | None = None
+    uncalibrated: Reliability | None = None
+    expected_dice: list[float | None] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None, ready for JSON."""
-        images = [{"name": name, "dice": [None if np.isnan(d) else d for d in dice]} for name, dice in self.images]
+        images = [{"name": name, "dice": plain(dice)} for name, dice in self.images]
+        for image, expected in zip(images, self.expected_dice, strict=False):
+            image["expected_dice"] = expected
         return {
             **self.overlap.as_dict(),
             "per_image": images,
             "regions": asdict(self.regions) if self.regions else None,
             "objects": self.objects.as_dict() if self.objects else None,
+            "intervals": bootstrap(self.confusions, self.groups).as_dict(),
+            "calibration": self.reliability.as_dict() if self.reliability else None,
+            "uncalibrated": self.uncalibrated.as_dict() if self.uncalibrated else None,
         }
 
 
@@ -119,21 +153,51 @@ def evaluate(
         region_class, region_threshold: see `score`.
         watch: called with each example and its prediction, for pictures and progress.
     """
-    truths: list[Scored] = []
+    scored = predict_examples(predictor, examples, within=within, keep=region_class is not None, watch=watch)
+    return score(list(scored), predictor.card.network.classes, region_class, region_threshold)
+
+
+def predict_examples(
+    predictor: Predictor,
+    examples: Iterable[Example],
+    *,
+    within: Callable[[Example], Bool[np.ndarray, "*size"] | None] | None = None,
+    keep: bool = False,
+    watch: Callable[[Example, Prediction], None] | None = None,
+) -> Iterator[Scored]:
+    """Predict annotated images one at a time, the same way as `predict` does; what `score` takes.
+
+    Args:
+        keep: keep the probabilities, which are large.
+        within, watch: see `evaluate`.
+    """
+    temperature = predictor.card.temperature
     for example in examples:
         axes = "CYX" if example.labels.ndim == 2 else "CZYX"
         image = Image(example.image, axes, example.spacing, example.unit, path=Path(example.name))
         prediction = predictor.predict(image)
         if watch:
             watch(example, prediction)
-        # Probabilities are large, and only the regions need them.
-        probabilities = prediction.probabilities if region_class is not None else None
+        probabilities = prediction.probabilities if keep else None
         inside = within(example) if within else None
         found = predictor.objects(prediction) if example.objects is not None and predictor.card.objects else None
-        truths.append(
-            Scored(example.name, example.labels, prediction.labels, probabilities, inside, example.objects, found)
+        at_1 = temper(prediction.probabilities, 1 / temperature) if temperature != 1 else prediction.probabilities
+        honesty = Honesty(
+            count_reliability(prediction.probabilities, example.labels, within=inside),
+            count_reliability(at_1, example.labels, within=inside),
+            prediction.expected_dice,
         )
-    return score(truths, predictor.card.network.classes, region_class, region_threshold)
+        yield Scored(
+            example.name,
+            example.labels,
+            prediction.labels,
+            probabilities,
+            inside,
+            example.objects,
+            found,
+            example.group,
+            honesty,
+        )
 
 
 def score(
@@ -154,7 +218,17 @@ def score(
     confusions = [confusion_matrix(i.truth, i.labels, classes, within=i.within) for i in images]
     per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
     regions = _regions(images, region_class, region_threshold) if region_class is not None else None
-    return Evaluation(overlap_scores(confusions), per_image, regions, _objects(images))
+    groups = [i.group for i in images]
+    found = Evaluation(overlap_scores(confusions), per_image, confusions, groups, regions, _objects(images))
+    told = [i.honesty for i in images if i.honesty]
+    if len(told) < len(images):
+        return found
+    return replace(
+        found,
+        reliability=reliability([each.calibrated for each in told]),
+        uncalibrated=reliability([each.uncalibrated for each in told]),
+        expected_dice=[each.expected_dice for each in told],
+    )
 
 
 def _check_region(region_class: int | None, classes: int) -> None:

@@ -18,7 +18,7 @@ import torch
 from useg import machine
 from useg.atomic import write_text
 from useg.card import make_card
-from useg.checkpoint import RunState, load_checkpoint, read_log, save_checkpoint
+from useg.checkpoint import STATE, RunState, load_checkpoint, read_log, save_checkpoint
 from useg.data.border_fields import kept_fields
 from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
@@ -37,7 +37,7 @@ from useg.validate import validate
 
 CHECKPOINT_SECONDS = 40.0
 """Between two checkpoints; the last one is never more than a minute old unless a single step takes so long."""
-MODEL, STATE = "model.safetensors", "state.safetensors"
+MODEL = "model.safetensors"
 END_SECONDS = 1.0
 """To write the last files and leave."""
 OBJECT_CHANCE = 0.1
@@ -159,7 +159,7 @@ class Loop:
         with team.file_of_first(self.checkpoint) as checkpoint:
             if checkpoint:
                 self.state = load_checkpoint(checkpoint, self.network, self.averaged, self.optimiser)
-        self.card = make_card(settings, legend, parts, self.state.objects)
+        self.card = make_card(settings, legend, parts, self.state.objects, self.state.temperature)
         self.started = started - self.state.elapsed
         if team.first:
             kept = read_log(self.log, self.state.step)
@@ -221,11 +221,11 @@ class Loop:
     def _progress(self) -> float:
         """Share of the budget that is spent; what comes behind the last step is counted as spent from the start."""
         budget = self.settings.budget
-        if budget.steps is not None:
-            return self.state.step / budget.steps
-        assert budget.minutes is not None
+        by_steps = self.state.step / budget.steps if budget.steps is not None else 0.0
+        if budget.minutes is None:
+            return by_steps
         usable = budget.minutes * 60 - 1.1 * self._validation_cost() - self._step_seconds - END_SECONDS
-        return max(self.state.progress, self.elapsed / max(1.0, usable))
+        return max(self.state.progress, by_steps, self.elapsed / max(1.0, usable))
 
     def _step(self, batch: Batch) -> None:
         """One optimisation step; it changes nothing when its loss or gradient is not finite."""
@@ -278,10 +278,10 @@ class Loop:
         if not self.team.first:
             return False
         state, marks, budget = self.state, self.settings.validations, self.settings.budget
-        if budget.steps is not None:
+        if budget.minutes is None:
+            assert budget.steps is not None
             # The last mark is the end itself, which always validates.
             return state.validated < min(state.step, state.step * marks // budget.steps) and state.step < budget.steps
-        assert budget.minutes is not None
         spent_on_it = (state.validated + 2) * self._validation_cost()
         progress = self._progress()
         # Not shortly before the end, which validates anyway.
@@ -302,7 +302,8 @@ class Loop:
         if not self.team.first:
             return
         begun, s, state = time.monotonic(), self.settings, self.state
-        runner, threads = TorchRunner(self.averaged, self.device.type, s.machine.precision), s.machine.threads
+        runner = TorchRunner(self.averaged, self.device.type, s.machine.precision, shift=s.score_shift)
+        threads = s.machine.threads
         if threads:
             torch.set_num_threads(threads)  # the others wait
         overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation, self.parts.train)
@@ -315,7 +316,7 @@ class Loop:
         self._dice = _known(overlap.foreground_dice)
         self._quality = _known(objects.panoptic_quality[0]) if objects else None
         mean = self._quality if objects else _known(overlap.mean_dice)
-        self.card, state.objects = card, card.objects
+        self.card, state.objects, state.temperature = card, card.objects, card.temperature
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
         if state.judge(mean, self._dice, self._quality, chance=chance, fair=s.start.fair):
             scores = {"step": state.step, "images": len(self.parts.validation), **found}
@@ -366,11 +367,11 @@ class Loop:
         state, budget = self.state, self.settings.budget
         if seconds:
             self._step_seconds = 0.9 * self._step_seconds + 0.1 * seconds if self._step_seconds else seconds
-        if budget.minutes is not None:
-            left = max(0.0, budget.minutes * 60 - self.elapsed)
-        else:
-            assert budget.steps is not None
+        if budget.steps is not None:
             left = (budget.steps - state.step) * self._step_seconds + self._validation_cost()
+        else:
+            assert budget.minutes is not None
+            left = max(0.0, budget.minutes * 60 - self.elapsed)
         pace = self.settings.samples.batch / self._step_seconds if self._step_seconds else 0.0
         self.watch.on_progress(
             Progress(

@@ -82,6 +82,18 @@ def taken_memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def peak_memory() -> int:
+    """Most bytes of memory that this process has held so far."""
+    import psutil
+
+    try:
+        import resource
+    except ImportError:  # Windows
+        return int(psutil.Process().memory_info().peak_wset)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if platform.system() == "Darwin" else 1024 * most
+
+
 def find_device(name: str) -> torch.device:
     """The torch device for "auto", "cpu", "cuda" or "mps".
 

@@ -53,6 +53,14 @@ def parse_ignore(text: str | None) -> int | None:
         raise SettingsError(f"--ignore {text}: write a mask value such as 255, or a colour such as #ff0000") from error
 
 
+def parse_folds(text: str | None) -> tuple[int, ...]:
+    """ "0,2" to (0, 2); nothing is all of them."""
+    try:
+        return tuple(int(word) for word in text.split(",")) if text else ()
+    except ValueError as error:
+        raise SettingsError(f"--folds {text}: write their numbers, such as 0,2") from error
+
+
 def parse_bytes(text: str | None) -> int | None:
     """ "4GB", "500 MB" or a number of bytes."""
     if text is None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -21,13 +22,15 @@ from useg.errors import ImageError, SettingsError
 from useg.images.image import Image
 from useg.images.windows import windows_of
 from useg.inputs import glance, resize, size_as_in_training, unlike_training
+from useg.metrics.overlap import mean_foreground
+from useg.metrics.uncertainty import entropy, expected_dice
 from useg.objects.separate import separate
 from useg.objects.settings import SeparateSettings
 from useg.runner import WORKSPACE, Runner, TorchRunner, largest_tile
 from useg.unet.geometry import Tile, plan_tiles
 from useg.unet.model import ModelCard, load_model
 from useg.unet.normalise import Intensity, measure
-from useg.views import read_mirrored, symmetric_views
+from useg.views import View, read_mirrored, symmetric_views
 
 BLOCK_PIXELS = 1 << 15
 """Pixels that are worked on at a time behind the network."""
@@ -41,6 +44,8 @@ class PredictSettings(BaseModel):
         precision: "auto" takes bfloat16 where a short probe shows it faster on this machine.
         max_memory: bytes that prediction may take; None is half of what is free.
         tta: average over the flips and turns under which the training images look alike.
+        folds: of a model of several networks those to average, from 0; all without.
+        uncertainty: also say where the prediction is not to be trusted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +54,8 @@ class PredictSettings(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     max_memory: int | None = Field(None, gt=0)
     tta: bool = False
+    folds: tuple[int, ...] = ()
+    uncertainty: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,20 @@ class Prediction:
         labels: the most probable class of each pixel, `[Z] Y X`.
         probabilities: float32 `K [Z] Y X`, 0..1, summing to 1 over the classes.
         warnings: ways in which the image is unlike those that the model was trained on.
+        uncertainty: float32, 0..1, where it was asked for: the entropy of each pixel, and behind it, where several
+            networks or views were averaged, their disagreement, see `uncertainty_of`.
     """
 
     labels: UInt8[np.ndarray, "*size"]
     probabilities: Float[np.ndarray, "k *size"]
     warnings: list[str]
+    uncertainty: Float[np.ndarray, "u *size"] | None = None
+
+    @cached_property
+    def expected_dice(self) -> float | None:
+        """The Dice that the model expects of itself: mean over the classes that the image may hold, without class 0;
+        None where it sees none of them."""
+        return mean_foreground(expected_dice(self.probabilities, self.labels))
 
 
 class Predictor:
@@ -78,11 +94,10 @@ class Predictor:
         """From a model file or a run folder.
 
         Raises:
-            MissingError, ModelError: see `useg.unet.model.load_model`. SettingsError: the device is not there.
+            MissingError, ModelError, SettingsError: see `load_runner`.
         """
         settings = settings or PredictSettings()
-        card, network = load_model(Path(path))
-        runner = TorchRunner(network, settings.device, settings.precision)
+        card, runner = load_runner(Path(path), settings)
         # What the probe found is kept, so that whoever stores the settings can do the same again.
         return cls(card, runner, settings.model_copy(update={"precision": runner.precision}))
 
@@ -105,10 +120,12 @@ class Predictor:
         warnings = unlike_training(self.card.input, glance(windows_of(array)), spacing, unit)
         size = array.shape[1:]
         seen_size = size_as_in_training(self.card.input, size, spacing, unit)
-        probabilities = self._probabilities(array if seen_size == size else resize(array, seen_size))
+        planes = self._planes(array if seen_size == size else resize(array, seen_size))
         if seen_size != size:
-            probabilities = resize(probabilities, size)
-        return Prediction(most_probable(probabilities), probabilities, warnings)
+            planes = resize(planes, size)
+        probabilities = planes[: self.card.network.classes]
+        uncertainty = uncertainty_of(planes, self.card, self.settings) if self.settings.uncertainty else None
+        return Prediction(most_probable(probabilities), probabilities, warnings, uncertainty)
 
     def require_input(self, name: str, shape: Sequence[int]) -> None:
         """See that the network can take an image of this shape, channels first.
@@ -147,21 +164,40 @@ class Predictor:
             )
         return self.card.objects
 
-    def _probabilities(self, array: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "k *size"]:
+    def _planes(self, array: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "p *size"]:
+        """What the runner gives, mean over the views."""
         card = self.card
         intensity = measure(array, card.normalise)
         limit = self.settings.max_memory or machine.free_memory() // 2
-        views = symmetric_views(card.flips if self.settings.tta else [], array.ndim - 1)
-        total: Float[np.ndarray, "k *size"] | None = None
+        views = views_of(card, self.settings)
+        total: Float[np.ndarray, "p *size"] | None = None
         for view in views:
             turned = view.apply(array)
-            left = limit - resident_bytes(card, array.nbytes, array[0].size, views=len(views))
+            left = limit - resident_bytes(card, array.nbytes, array[0].size, self.settings)
             largest = largest_tile(card, turned.shape[1:], left, self.settings.precision)
             tiles = plan_tiles(card.network.geometry, turned.shape[1:], largest)
-            result = view.undo(run_tiles(turned, tiles, intensity, self.runner, card))
+            result = view.undo(run_tiles(turned, tiles, intensity, self.runner, plane_count(card, self.settings)))
             total = result if total is None else np.add(total, result, out=total)
         assert total is not None
         return total if len(views) == 1 else total / np.float32(len(views))
+
+
+def load_runner(path: Path, settings: PredictSettings) -> tuple[ModelCard, TorchRunner]:
+    """A model file's card, and its networks ready to run as it says.
+
+    Raises:
+        MissingError, ModelError: see `useg.unet.model.load_model`. SettingsError: the device, or a fold, is not there.
+    """
+    card, networks = load_model(path, settings.folds)
+    shift, temperature = card.score_shift, card.temperature
+    return card, TorchRunner(
+        networks,
+        settings.device,
+        settings.precision,
+        shift=shift,
+        temperature=temperature,
+        spread=settings.uncertainty,
+    )
 
 
 def run_tiles(
@@ -169,30 +205,51 @@ def run_tiles(
     tiles: Sequence[Tile],
     intensity: Intensity,
     runner: Runner,
-    card: ModelCard,
-) -> Float[np.ndarray, "k *size"]:
-    """Probabilities of the whole image, tile by tile: each tile's core is computed once and nothing is blended."""
-    result, source = np.empty((card.network.classes, *image.shape[1:]), np.float32), windows_of(image)
+    planes: int,
+) -> Float[np.ndarray, "p *size"]:
+    """What the runner gives of the whole image, tile by tile: each tile's core is computed once, nothing is blended."""
+    result, source = np.empty((planes, *image.shape[1:]), np.float32), windows_of(image)
     # The largest first: the blocks of memory that it leaves then serve all others.
     for tile in sorted(tiles, key=lambda t: math.prod(t.shape), reverse=True):
-        values = intensity.apply(read_mirrored(source, tile))
-        result[(slice(None), *tile.core)] = run_tile(values, tile, runner, card)
+        result[(slice(None), *tile.core)] = runner(intensity.apply(read_mirrored(source, tile)), tile.keep)
     return result
 
 
-def run_tile(
-    values: Float[np.ndarray, "c *tile"],
-    tile: Tile,
-    runner: Runner,
-    card: ModelCard,
-) -> Float[np.ndarray, "k *core"]:
-    """Probabilities of one tile's core; `values` is what the tile reads, normalised."""
-    probabilities = runner(values, tile.keep)
-    if any(card.score_shift):
-        factors = np.exp(np.array(card.score_shift, np.float32)).reshape(-1, *[1] * (values.ndim - 1))
-        probabilities = probabilities * factors
-        probabilities /= probabilities.sum(0)
-    return probabilities
+def plane_count(card: ModelCard, settings: PredictSettings) -> int:
+    """Of what a runner gives: the classes, and their mean entropy where uncertainty is asked for."""
+    return card.network.classes + settings.uncertainty
+
+
+def uncertainty_of(
+    planes: Float[np.ndarray, "p *size"], card: ModelCard, settings: PredictSettings
+) -> Float[np.ndarray, "u *size"]:
+    """Where not to trust: entropy of the mean probabilities and, of several predictions, their disagreement.
+
+    The disagreement is the entropy of the mean without the mean of the entropies: the information that the networks,
+    or views, give about one another (Lakshminarayanan et al. 2017, arXiv 1612.01474; Smith and Gal 2018, arXiv
+    1803.08533, section 2). Both 0..1, in units of the most entropy that so many classes can have.
+    """
+    classes, size = card.network.classes, planes.shape[1:]
+    result = np.empty((uncertainty_planes(card, settings), *size), np.float32)
+
+    def fill(rows: slice) -> None:
+        result[0, rows] = entropy(planes[:classes, rows])
+        if len(result) > 1:
+            result[1, rows] = np.maximum(result[0, rows] - planes[classes, rows], 0)
+
+    in_blocks(fill, size)
+    return result
+
+
+def uncertainty_planes(card: ModelCard, settings: PredictSettings) -> int:
+    """Entropy alone, or disagreement too."""
+    several = len(settings.folds or range(card.members)) > 1 or len(views_of(card, settings)) > 1
+    return 2 if several else 1
+
+
+def views_of(card: ModelCard, settings: PredictSettings) -> list[View]:
+    """Ways to look at an image that are averaged."""
+    return symmetric_views(card.flips if settings.tta else [], card.network.dims)
 
 
 def most_probable(probabilities: Float[np.ndarray, "k *size"]) -> UInt8[np.ndarray, "*size"]:
@@ -221,9 +278,11 @@ def in_blocks(work: Callable[[slice], None], size: Sequence[int]) -> None:
             pass
 
 
-def resident_bytes(card: ModelCard, image_bytes: int, pixels: int, *, views: int = 1) -> int:
-    """What stands in memory beside the tiles: the image, its probabilities, their sum over views, the workspace."""
-    return image_bytes + 4 * card.network.classes * pixels * (2 if views > 1 else 1) + WORKSPACE
+def resident_bytes(card: ModelCard, image_bytes: int, pixels: int, settings: PredictSettings) -> int:
+    """What stands in memory beside the tiles: the image, what the runner gave, its sum over views, the workspace."""
+    sums = 2 if len(views_of(card, settings)) > 1 else 1
+    planes = plane_count(card, settings) * sums + 2 * settings.uncertainty
+    return image_bytes + 4 * planes * pixels + WORKSPACE
 
 
 def _channels_first(array: np.ndarray, card: ModelCard) -> np.ndarray:

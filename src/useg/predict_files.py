@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import time
@@ -37,6 +39,8 @@ from useg.unet.model import ClassInfo, digest
 
 JOURNAL = ".useg-predict.json"
 """Says which model made the files of an output folder, and of what, so that finished ones can be skipped safely."""
+EXPECTED = "expected-dice.csv"
+"""Beside the uncertainty maps: how good the model thinks that each label image is, worst first."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Outputs:
     Attributes:
         suffix: of the label images, one of `useg.images.files.LABEL_SUFFIXES`; None takes that of each image.
         probabilities: `<stem>_probabilities.tif`, float32, one plane a class.
+        uncertainty: `<stem>_uncertainty.tif`, float32, see `useg.predict.uncertainty_of`.
         instances: the label images hold a number an object instead of classes, TIFF if `suffix` says nothing else.
         geojson: `<stem>.geojson`, outlines of the objects. rois: `<stem>_rois.zip` for ImageJ.
         table: `<stem>.csv`, one row an object.
@@ -53,6 +58,7 @@ class Outputs:
 
     suffix: str | None = None
     probabilities: bool = False
+    uncertainty: bool = False
     instances: bool = False
     geojson: bool = False
     rois: bool = False
@@ -64,7 +70,13 @@ class Outputs:
 
     def beside(self, out: Path, source: Path) -> dict[str, Path]:
         """All else that is written of a source, by the name of its attribute."""
-        ends = {"probabilities": "_probabilities.tif", "geojson": ".geojson", "rois": "_rois.zip", "table": ".csv"}
+        ends = {
+            "probabilities": "_probabilities.tif",
+            "uncertainty": "_uncertainty.tif",
+            "geojson": ".geojson",
+            "rois": "_rois.zip",
+            "table": ".csv",
+        }
         return {name: out / f"{stem_of(source)}{end}" for name, end in ends.items() if getattr(self, name)}
 
 
@@ -78,6 +90,7 @@ class FileResult:
         skipped: it was finished before.
         warnings: ways in which the image is unlike those that the model was trained on.
         objects: how many were found, with `Outputs.instances`.
+        expected_dice: the Dice that the model expects of itself here; None for an image in blocks, or without classes.
     """
 
     source: Path
@@ -87,6 +100,7 @@ class FileResult:
     skipped: bool = False
     warnings: Sequence[str] = ()
     objects: int | None = None
+    expected_dice: float | None = None
 
 
 def find_inputs(inputs: Iterable[Path], *, volumes: bool = False) -> list[Path]:
@@ -152,6 +166,8 @@ def predict_files(
     outputs = outputs or Outputs()
     if outputs.instances:
         predictor.require_objects()
+    if outputs.uncertainty and not predictor.settings.uncertainty:
+        raise SettingsError("uncertainty is to be written, but PredictSettings.uncertainty is off; turn it on")
     run = _Run(predictor, model, out, outputs, store, watch_store or StoreWatch())
     results = []
     for source in sources:
@@ -159,6 +175,8 @@ def predict_files(
         results.append(result)
         if watch:
             watch(result)
+    if outputs.uncertainty:
+        run.journal.write_expected(out / EXPECTED)
     return results
 
 
@@ -190,25 +208,28 @@ class _Run:
                 shutil.rmtree(work_folder(target), ignore_errors=True)  # of a call that was killed just behind its end
                 return FileResult(source, target, None, 0.0, skipped=True)
             way = self._in_memory if self.store is None and self._fits(source) else self._in_blocks
-            warnings, objects = way(source, target, beside)
+            result = way(source, target, beside)
         except SettingsError:
             raise  # it would be the same for every file
         except UsegError as error:
             return FileResult(source, target, str(error), time.monotonic() - begun)
-        return FileResult(source, target, None, time.monotonic() - begun, warnings=warnings, objects=objects)
+        return replace(result, seconds=time.monotonic() - begun)
 
     def _fits(self, source: Path) -> bool:
         header, settings = read_header(source), self.predictor.settings
         limit = settings.max_memory or machine.free_memory() // 2
         card, objects = self.predictor.card, self.outputs.instances
-        return fits_in_memory(card, header.size, header.nbytes, limit, objects=objects, tta=settings.tta)
+        return fits_in_memory(card, header.size, header.nbytes, limit, settings, objects=objects)
 
-    def _in_memory(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
+    def _in_memory(self, source: Path, target: Path, beside: Mapping[str, Path]) -> FileResult:
         image = read(source, alpha=self.predictor.card.alpha)
         prediction = self.predictor.predict(image)
         self.journal.begin()
         if "probabilities" in beside:
             write_probabilities(beside["probabilities"], prediction.probabilities, like=image)
+        if "uncertainty" in beside:
+            assert prediction.uncertainty is not None
+            write_probabilities(beside["uncertainty"], prediction.uncertainty, like=image)
         classes, objects = self.predictor.card.classes, None
         if self.outputs.instances:
             ids = self.predictor.objects(prediction)
@@ -218,11 +239,12 @@ class _Run:
         else:
             colours, names = [c.colour for c in classes], [c.name for c in classes]
             write_labels(target, prediction.labels, colours=colours, names=names, like=image)
-        self.journal.note(source, target)
-        return prediction.warnings, objects
+        expected = prediction.expected_dice if self.outputs.uncertainty else None
+        self.journal.note(source, target, expected)
+        return FileResult(source, target, None, 0.0, False, prediction.warnings, objects, expected)
 
-    def _in_blocks(self, source: Path, target: Path, beside: Mapping[str, Path]) -> tuple[list[str], int | None]:
-        if outlines := sorted(set(beside) - {"probabilities"}):
+    def _in_blocks(self, source: Path, target: Path, beside: Mapping[str, Path]) -> FileResult:
+        if outlines := sorted(set(beside) - {"probabilities", "uncertainty"}):
             raise ImageError(
                 f"{source}: is predicted in blocks, where --{' and --'.join(outlines)} cannot be had; leave them "
                 "out, or allow more --max-memory"
@@ -233,13 +255,13 @@ class _Run:
             source,
             target,
             self.store,
-            probabilities=beside.get("probabilities"),
+            beside=beside,
             instances=self.outputs.instances,
             watch=replace(
                 self.watch, on_begin=self.journal.begin, on_written=lambda: self.journal.note(source, target)
             ),
         )
-        return done.warnings, done.objects
+        return FileResult(source, target, None, 0.0, warnings=done.warnings, objects=done.objects)
 
 
 def _write_objects(beside: Mapping[str, Path], ids: Integer[np.ndarray, "*size"], image: Image, of: ClassInfo) -> None:
@@ -265,6 +287,7 @@ class _Journal:
         self.path = out / JOURNAL
         s = predictor.settings
         self._ours = {"model": digest(model), "tta": s.tta, "precision": s.precision, "instances": outputs.instances}
+        self._ours |= {"folds": list(s.folds)} if s.folds else {}
         lines = _lines(self.path)
         if lines and lines[0] != self._ours:
             raise OutputError(f"{out}: holds predictions of another model or other settings; name another folder")
@@ -284,18 +307,28 @@ class _Journal:
         now = _identity(source, target)
         if made["source"] != now["source"]:
             raise OutputError(f"{target}: is the prediction of {made['source']}; predict {source} into another folder")
-        return made == now
+        return made | now == made
 
     def begin(self) -> None:
         """Write down whose results will stand here, before the first of them does."""
         if not self.path.exists():
             write_text(self.path, json.dumps(self._ours) + "\n")
 
-    def note(self, source: Path, target: Path) -> None:
+    def note(self, source: Path, target: Path, expected_dice: float | None = None) -> None:
         """Write down that `target` is finished."""
-        made = self._made_of[target.name] = _identity(source, target)
+        made = self._made_of[target.name] = {**_identity(source, target), "expected_dice": expected_dice}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(made) + "\n")
+
+    def write_expected(self, path: Path) -> None:
+        """A table of all images of the folder that were predicted in memory, worst first."""
+        expected = {name: made.get("expected_dice") for name, made in self._made_of.items()}
+        rows = sorted((dice, name) for name, dice in expected.items() if dice is not None)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(
+            [("image", "expected_dice"), *((name, f"{dice:.4f}") for dice, name in rows)]
+        )
+        write_text(path, text.getvalue())
 
 
 def _identity(source: Path, target: Path) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -41,6 +42,7 @@ from useg.store_plan import (
 from useg.unet.model import ClassInfo
 from useg.workers import Alone, Cluster, hire
 
+NOTHING: Mapping[str, Path] = MappingProxyType({})
 FINISHED = "finished.jsonl"
 """In the work folder, a line a block that is done."""
 
@@ -90,7 +92,7 @@ def predict_store(
     target: Path,
     settings: StoreSettings | None = None,
     *,
-    probabilities: Path | None = None,
+    beside: Mapping[str, Path] = NOTHING,
     instances: bool = False,
     watch: StoreWatch | None = None,
 ) -> StoreResult:
@@ -104,7 +106,7 @@ def predict_store(
         source: the file, or an array by `useg.images.windows_of`.
         target: the label image, `.ome.zarr`, `.tif` or `.npy`; replaced when all is done.
         settings: workers, and what is skipped.
-        probabilities: also write them, `.tif`.
+        beside: where else to write "probabilities" or "uncertainty" to, `.tif`.
         instances: labels are numbers of objects, equal to those of a prediction in memory.
 
     Raises:
@@ -121,11 +123,11 @@ def predict_store(
         predictor.require_input(name, (header.channels, *header.size))
         looked = glance(image)
         warnings = unlike_training(predictor.card.input, looked, header.spacing, header.unit)
-        identity = identify(predictor, model, source, settings, level, looked, instances, probabilities is not None)
+        stores = ["confidence" if instances else "labels", *sorted(beside)]
+        identity = identify(predictor, model, source, settings, level, looked, stores)
         folder = work_folder(target)
         plan = kept_plan(folder)
         if plan is None or plan.identity != identity:
-            stores = ["confidence" if instances else "labels", *(["probabilities"] if probabilities else [])]
             plan = plan_blocks(predictor, image, looked, settings, identity, stores)
             watch.on_begin()
             begin_work(folder, plan, predictor, model)
@@ -148,7 +150,7 @@ def predict_store(
                 watch.on_text("telling the objects apart, across blocks")
                 objects = _separate(folder, plan, separation, crew)
         watch.on_text(f"writing {target}")
-        _write(folder, target, probabilities, header, predictor.card.classes)
+        _write(folder, target, beside, header, predictor.card.classes)
     if skipped:
         watch.on_text(f"{skipped} of {plan.blocks} blocks were left out ({skipped / plan.blocks:.0%})")
     watch.on_written()
@@ -204,11 +206,11 @@ def _separate(folder: Path, plan: BlockPlan, settings: SeparateSettings, crew: A
 
 
 def _write(
-    folder: Path, target: Path, probabilities: Path | None, header: Header, classes: Sequence[ClassInfo]
+    folder: Path, target: Path, beside: Mapping[str, Path], header: Header, classes: Sequence[ClassInfo]
 ) -> None:
     """Make the files of the finished stores. Doing it again gives the same ones, until the folder goes."""
-    if probabilities:
-        write_probabilities_from(probabilities, LabelStore.open(folder / "probabilities"), like=header)
+    for name, path in beside.items():
+        write_probabilities_from(path, LabelStore.open(folder / name), like=header)
     if not (folder / "labels").exists() and target.exists():
         return  # an OME-Zarr store is moved, and a kill came behind that
     colours, names = [c.colour for c in classes], [c.name for c in classes]

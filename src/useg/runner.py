@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +14,9 @@ from useg.errors import SettingsError
 from useg.unet.model import ModelCard
 from useg.unet.network import UNet, fold_batch_norm
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 WORKSPACE = 100_000_000
 """Bytes that torch takes beside the tiles, whatever their size: scratch of the convolutions, gaps in the heap."""
 LARGEST_TILE = 3072
@@ -21,34 +25,82 @@ LARGEST_TILE = 3072
 
 @runtime_checkable
 class Runner(Protocol):
-    """An engine: normalised float32 `C *size` -> probabilities float32 `K *kept`, the softmax of the scores."""
+    """An engine: normalised float32 `C *size` -> probabilities float32 `K *kept`, corrected as the model's card says.
 
-    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
+    Behind the classes there may be one plane more: the mean entropy of several networks, 0..1, in which they are sure
+    of what they say even where they disagree.
+    """
+
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "p *kept"]:
         """Run the network on one tile and return the window `keep` of its output."""
 
 
 class TorchRunner:
-    """Runs a `UNet` with torch, in channels-last memory."""
+    """Runs a `UNet`, or several whose probabilities are averaged, with torch, in channels-last memory."""
 
-    def __init__(self, network: UNet, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        networks: UNet | Sequence[UNet],
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        shift: Sequence[float] = (),
+        temperature: float = 1.0,
+        spread: bool = False,
+    ) -> None:
+        """Make them ready.
+
+        Args:
+            networks: of the same settings.
+            device, precision: see `useg.predict.PredictSettings`.
+            shift, temperature: probabilities are softmax((scores + shift) / temperature).
+            spread: also give the mean entropy.
+        """
         machine.keep_freed_memory()
+        networks = [networks] if isinstance(networks, UNet) else networks
+        dims = networks[0].settings.dims
         self.device = machine.find_device(device)
         self.precision = machine.probe_precision(self.device) if precision == "auto" else precision
-        self._layout = machine.memory_layout(network.settings.dims)
-        self.network = machine.place(fold_batch_norm(network), self.device, network.settings.dims)
+        self.shift, self.temperature, self.spread = shift, temperature, spread
+        self._layout = machine.memory_layout(dims)
+        self.networks = [machine.place(fold_batch_norm(each), self.device, dims) for each in networks]
 
-    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "k *kept"]:
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "p *kept"]:
         """Probabilities of the window `keep` of one tile."""
         import torch
 
         batch = torch.from_numpy(np.ascontiguousarray(tile))[None].to(self.device, memory_format=self._layout)
-        lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-        with torch.inference_mode(), lower:
-            scores = self.network(batch, keep)[0]
+        with torch.inference_mode():
+            total = self._planes(self._scores(self.networks[0], batch, keep))
+            for network in self.networks[1:]:
+                total += self._planes(self._scores(network, batch, keep))
+            result: Float[np.ndarray, "p *kept"] = total.div_(len(self.networks)).cpu().numpy()
+        return result
+
+    def _scores(self, network: UNet, batch: Tensor, keep: Sequence[slice]) -> Tensor:
+        import torch
+
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            scores: Tensor = network(batch, keep)[0]
+        return scores
+
+    def _planes(self, scores: Tensor) -> Tensor:
+        """Probabilities of one network, and behind them their entropy where it is asked for."""
+        import torch
+
         # Class by class in memory, which makes the softmax thirty times as fast.
         scores = scores.to(torch.float32, memory_format=torch.contiguous_format)
-        result: Float[np.ndarray, "k *kept"] = scores.softmax(0).cpu().numpy()
-        return result
+        if any(self.shift):
+            scores = scores + scores.new_tensor(self.shift).view(-1, *[1] * (scores.ndim - 1))
+        if self.temperature != 1:
+            scores = scores / self.temperature
+        if not self.spread:
+            return scores.softmax(0)
+        scores, classes = scores.log_softmax(0), len(scores)
+        planes = scores.new_empty((classes + 1, *scores.shape[1:]))
+        torch.exp(scores, out=planes[:classes])
+        planes[classes] = scores.mul_(planes[:classes]).sum(0).div_(-math.log(max(2, classes)))
+        return planes
 
 
 def largest_tile(card: ModelCard, size: Sequence[int], limit: int, precision: str = "float32") -> list[int]:
@@ -82,4 +134,8 @@ def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
     # most, beside the skip connection; else the finest holds two joined maps and two results. As much again is lost in
     # gaps between blocks that torch has freed.
     widths = {2: 6.5, 3: 7}[s.dims] if s.padding == "same" else 9
-    return value * widths * s.width / s.patch**s.dims + (4 + value) * s.in_channels + 12 * s.classes
+    return (
+        value * widths * s.width / s.patch**s.dims
+        + (4 + value) * s.in_channels
+        + (12 + 4 * (card.members > 1)) * s.classes
+    )

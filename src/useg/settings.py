@@ -38,6 +38,9 @@ class DataSettings(_Section):
         masks: "classes" are numbered kinds, "instances" are ids of objects; "auto" looks at the values.
         alpha: whether alpha is a channel of the images (four bands saved as RGBA) and not dropped.
         validation: share of the images held out where the data set has no `val/`.
+        folds, fold: divide the images, those of `val/` too, into so many parts, and hold this one out, from 0; with 0
+            folds, `validation` holds.
+        share: of the images to train on, so much is used, 0..1.
         validation_names: the images, or parts of images, that were held out.
         fingerprint: checksum of all images and masks, so that a run is never resumed on other data.
     """
@@ -48,12 +51,21 @@ class DataSettings(_Section):
     masks: Literal["auto", "classes", "instances"] = "auto"
     alpha: bool = False
     validation: float = Field(0.2, gt=0, lt=0.9)
+    folds: int = Field(0, ge=0)
+    fold: int = Field(0, ge=0)
+    share: float = Field(1.0, gt=0, le=1)
     validation_names: list[str] = []
     fingerprint: str = ""
 
     def how_to_read(self) -> dict[str, Any]:
         """What `useg.data.prepare.prepare` wants to know."""
-        return self.model_dump(include={"ignore", "unlabelled", "masks", "alpha", "validation"})
+        return self.model_dump(exclude={"folder", "validation_names", "fingerprint"})
+
+    @model_validator(mode="after")
+    def _one_of_the_folds(self) -> DataSettings:
+        if self.folds == 1 or self.fold >= max(1, self.folds):
+            raise ValueError(f"data.fold is {self.fold} of {self.folds} data.folds; have 2 or more, counted from 0")
+        return self
 
 
 class StartSettings(_Section):
@@ -74,7 +86,7 @@ class StartSettings(_Section):
 
 
 class BudgetSettings(_Section):
-    """When training ends: after `minutes`, all included, or after `steps`. Exactly one is set."""
+    """When training ends: after `minutes`, all included, or after `steps`; where both are set, whatever comes first."""
 
     minutes: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)

@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from useg.images.files import level_headers, read_mask
 from useg.images.store import LabelStore
 from useg.images.windows import Windows
 from useg.inputs import Glance, size_as_in_training
-from useg.predict import Predictor
+from useg.predict import Predictor, uncertainty_planes, views_of
 from useg.runner import WORKSPACE
 from useg.unet.model import digest, find_model
 from useg.unet.normalise import measure
-from useg.views import symmetric_views
 from useg.workers import WorkerSettings
 
 PROBE = {2: 512, 3: 64}
@@ -72,8 +72,7 @@ def identify(
     settings: StoreSettings,
     level: int,
     looked: Glance,
-    instances: bool,
-    probabilities: bool,
+    stores: Sequence[str],
 ) -> dict[str, Any]:
     """What must be the same for a call to go on with the work of another.
 
@@ -90,8 +89,8 @@ def identify(
         "where": file_state(settings.where) if settings.where else None,
         "skip_empty": settings.skip_empty,
         "tta": predictor.settings.tta,
-        "instances": instances,
-        "probabilities": probabilities,
+        "folds": list(predictor.settings.folds),
+        "stores": list(stores),
     }
 
 
@@ -113,7 +112,7 @@ def plan_blocks(
     looked: Glance,
     settings: StoreSettings,
     identity: dict[str, Any],
-    stores: list[str],
+    stores: Sequence[str],
 ) -> BlockPlan:
     """How an image is cut and predicted, by what may be taken of memory and by what it looks like.
 
@@ -126,8 +125,9 @@ def plan_blocks(
     asked, header, workers = predictor.settings, image.header, settings.workers.here
     device = machine.find_device(asked.device)
     precision = machine.probe_precision(device) if asked.precision == "auto" else asked.precision
+    predict = asked.model_copy(update={"device": device.type, "precision": precision})
     memory = (asked.max_memory or machine.free_memory() // 2) // workers
-    chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, memory - WORKSPACE, precision)
+    chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, memory - WORKSPACE, predict)
     intensity = measure(looked.small, predictor.card.normalise)
     values = looked.small.reshape(len(looked.small), -1)
     ends = [np.percentile(np.nan_to_num(row), (1, 99)) for row in values] if settings.skip_empty else []
@@ -138,17 +138,15 @@ def plan_blocks(
         size=header.size,
         chunk=chunk,
         block=block,
-        device=device.type,
-        precision=precision,
+        predict=predict,
         # Workers elsewhere have one thread each: how many share a machine is not known here.
         threads=1 if settings.workers.scheduler else max(1, machine.cores() // workers),
         memory=memory,
-        tta=asked.tta,
         shift=[float(v) for v in intensity.shift],
         scale=[float(v) for v in intensity.scale],
         spread=[float(high - low) for low, high in ends],
         where=str(settings.where.resolve()) if settings.where else "",
-        stores=stores,
+        stores=list(stores),
     )
 
 
@@ -162,14 +160,17 @@ def kept_plan(folder: Path) -> BlockPlan | None:
 
 def begin_work(folder: Path, plan: BlockPlan, predictor: Predictor, model: Path) -> None:
     """Make the work folder. Its plan comes last: without it the folder is nothing, and is made anew."""
-    planes = predictor.card.network.classes
+    planes = {
+        "probabilities": predictor.card.network.classes,
+        "uncertainty": uncertainty_planes(predictor.card, plan.predict),
+    }
     with telling(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         shutil.copyfile(find_model(model), folder / MODEL)
         for name in plan.stores:
-            if name == "probabilities":
-                LabelStore.create(folder / name, plan.size, np.float32, plan.chunk, planes=planes)
+            if name in planes:
+                LabelStore.create(folder / name, plan.size, np.float32, plan.chunk, planes=planes[name])
             else:
                 LabelStore.create(folder / name, plan.size, np.uint8, plan.chunk)
         write_text(folder / PLAN, plan.model_dump_json())
@@ -196,11 +197,11 @@ def estimate(predictor: Predictor, plan: BlockPlan, folder: Path) -> str:
         predictor.runner(tile, [slice(0, network.geometry.output_size(edge))] * dims)
         seconds.append(time.perf_counter() - begun)
     halo = network.geometry.smallest_tile - network.geometry.stride
-    views = len(symmetric_views(predictor.card.flips if plan.tta else [], dims))
+    views = len(views_of(predictor.card, plan.predict))
     pixels = plan.blocks * views * math.prod(n + halo for n in plan.block)
     time_needed = pixels * min(seconds) / tile[0].size
     in_words = f"{time_needed / 60:.0f} min" if time_needed > 90 else f"{time_needed:.0f} s"
-    a_pixel = {"labels": 2, "confidence": 1 + 5 * 4, "probabilities": 2 * 4 * network.classes}
+    a_pixel = {"labels": 2, "confidence": 1 + 5 * 4, "probabilities": 2 * 4 * network.classes, "uncertainty": 2 * 4 * 2}
     disk = math.prod(plan.size) * sum(a_pixel[name] for name in plan.stores) / 1e9
     free = shutil.disk_usage(folder).free / 1e9
     return f"about {in_words} on this machine; at most {disk:.2g} GB of disk, where {free:.2g} GB are free"

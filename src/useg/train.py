@@ -13,13 +13,14 @@ import numpy as np
 
 from useg import machine
 from useg.atomic import require_output_folder
+from useg.checkpoint import STATE
 from useg.data.dataset import Example
 from useg.data.legend import Legend
-from useg.data.prepare import prepare
+from useg.data.prepare import Reader, prepare, read_annotated
 from useg.data.splits import Split
 from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
-from useg.loop import STATE, Loop, TrainResult, Watcher
+from useg.loop import Loop, TrainResult, Watcher
 from useg.pace import step_seconds
 from useg.plan import make_plan
 from useg.processes import Team, join
@@ -43,6 +44,7 @@ def train(
     start: str | Path | None = None,
     watch: Watcher | None = None,
     spent: float = 0.0,
+    read: Reader = read_annotated,
 ) -> TrainResult:
     """Train a U-Net on a folder of annotated images.
 
@@ -61,6 +63,7 @@ def train(
             what fits is taken. Where no later model is better on the held-out images, its weights stay the best.
         watch: told what happens, and asked whether to stop.
         spent: seconds that the caller used up before, on the same budget.
+        read: reads the data set, such as a function that remembers what it read before.
 
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on; said before training begins.
@@ -86,9 +89,11 @@ def train(
         settings = Settings.model_validate(found)
         folder = Path(data or settings.data.folder)
         team.fit(machine.find_device(settings.machine.device))  # one that is not there is said before data are read
-        prepared = prepare(folder, **settings.data.how_to_read())
+        prepared = prepare(folder, **settings.data.how_to_read(), read=read)
         legend, layout = prepared.legend, prepared.layout
-        parts, fair = held_out_fairly(prepared.parts, settings.start, divided=not layout.val)
+        parts, fair = held_out_fairly(
+            prepared.parts, settings.start, divided=not layout.val and not settings.data.folds
+        )
         names = f"; names of classes from {layout.legend}" if layout.legend else ""
         watch.on_text(f"layout: {layout.kind}{names}")
         for problem in prepared.problems:
@@ -143,7 +148,7 @@ def _begin(
         settings = load_settings(run / SETTINGS)
         budget = {name: value for name, value in asked.items() if name.startswith("budget.")}
         same = None if start is None else str(find_model(Path(start)).resolve())
-        _refuse_other_settings(settings, {**budget, **overrides, "start.model": same})
+        refuse_other_settings(settings, {**budget, **overrides, "start.model": same})
         return True, settings.model_dump(mode="json")
     if data is None:
         raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
@@ -154,7 +159,7 @@ def _begin(
         begin["start"] = choose_start(Path(start))
     if asked["budget.minutes"] is None and asked["budget.steps"] is None:
         begin["budget.minutes"] = 10.0
-    return False, _early(override(Settings(), begin), overrides).model_dump(mode="json")
+    return False, early_settings(override(Settings(), begin), overrides).model_dump(mode="json")
 
 
 def _plan(
@@ -177,7 +182,7 @@ def _plan(
     return settings.model_dump(mode="json")
 
 
-def _refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None:
+def refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None:
     """A run goes on with its own settings: asking for others is refused, and repeating its own is not."""
     for name, value in asked.items():
         if value is not None and override(settings, {name: value}) != settings:
@@ -187,11 +192,15 @@ def _refuse_other_settings(settings: Settings, asked: Mapping[str, Any]) -> None
             )
 
 
-def _early(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+def early_settings(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     """Settings that decide how the data are read, before there is anything to plan from."""
-    return override(
-        settings, {k: v for k, v in overrides.items() if k.startswith(("data.", "machine.")) or "." not in k}
-    )
+    # The score shift needs the number of classes.
+    early = {
+        k: v
+        for k, v in overrides.items()
+        if k.startswith(("data.", "machine.")) or ("." not in k and k != "score_shift")
+    }
+    return override(settings, early)
 
 
 def _describe(summary: Summary, legend: Legend) -> str:

@@ -10,12 +10,15 @@ import numpy as np
 from useg.data.dataset import Example, evenly
 from useg.evaluate import evaluate
 from useg.labels import IGNORE
+from useg.metrics.calibration import fit_temperature
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores
 from useg.objects.separate import confidence, find_settings, separate
 from useg.predict import Prediction, Predictor
 from useg.unet.model import ModelCard
 
+CALIBRATED_ON = 100_000
+"""Held-out pixels, evenly spread, on which the temperature is found."""
 TUNED_ON = 8
 """Images of each part, evenly spread, on which the numbers that part objects are found."""
 TUNED_EDGE = 1024
@@ -29,7 +32,9 @@ Parted = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 def validate(
     predictor: Predictor, held_out: Sequence[Example], train: Sequence[Example]
 ) -> tuple[OverlapScores, ObjectScores | None, ModelCard]:
-    """Scores of pixels, scores of objects where the masks number them, and the card with what parts them best.
+    """Scores of pixels, scores of objects where the masks number them, and the card with what was found out.
+
+    That is the temperature at which the held-out pixels' probabilities are most honest, and what parts objects best.
 
     What parts them best is found on both parts, each weighing the same: the few objects of one or two held-out images
     leave it to chance, and the images trained on look better than they should at any threshold, but still show which
@@ -37,16 +42,22 @@ def validate(
     """
     instances = predictor.card.masks == "instances"
     chances: list[np.ndarray] = []
+    pixels: list[tuple[np.ndarray, np.ndarray]] = []
 
     def keep(example: Example, prediction: Prediction) -> None:
+        pixels.append(_some_pixels(example, prediction, CALIBRATED_ON // len(held_out)))
         if instances:  # a byte a pixel: all of them are held at once
             chances.append(confidence(prediction.probabilities[1]))
 
     # Objects are scored below, by what is found now; with what was found before, they would be looked for in vain.
-    plain = Predictor(predictor.card.model_copy(update={"objects": None}), predictor.runner, predictor.settings)
+    plain = Predictor(
+        predictor.card.model_copy(update={"objects": None, "temperature": 1.0}), predictor.runner, predictor.settings
+    )
     overlap = evaluate(plain, held_out, watch=keep).overlap
+    temperature = fit_temperature(*(np.concatenate(part, axis=-1) for part in zip(*pixels, strict=True)))
+    card = predictor.card.model_copy(update={"temperature": temperature})
     if not instances:
-        return overlap, None, predictor.card
+        return overlap, None, card
     cases = [
         (chance, example.objects, example.labels == IGNORE)
         for chance, example in zip(chances, held_out, strict=True)
@@ -68,7 +79,15 @@ def validate(
 
     found = find_settings([*apart, *seen], judge)
     scores = _scores([(truth, separate(chance, found), ignored) for chance, truth, ignored in cases])
-    return overlap, scores, predictor.card.model_copy(update={"objects": found})
+    return overlap, scores, card.model_copy(update={"objects": found.tempered(temperature)})
+
+
+def _some_pixels(example: Example, prediction: Prediction, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities `k n` and classes of annotated pixels of an image, evenly spread."""
+    known = np.flatnonzero(example.labels != IGNORE)
+    chosen = known[evenly(known.size, most)]
+    probabilities = prediction.probabilities.reshape(len(prediction.probabilities), -1)
+    return probabilities[:, chosen], example.labels.reshape(-1)[chosen]
 
 
 def panoptic_quality(images: Sequence[Parted]) -> float:

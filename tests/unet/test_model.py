@@ -96,7 +96,7 @@ def test_prediction_is_the_same_after_as_before(tmp_path: Path, settings: UNetSe
     save_model(path, card, network.state_dict())
     image = np.random.default_rng(0).normal(size=(settings.in_channels, *[7] * settings.dims)).astype(np.float32)
     chosen = PredictSettings(device="cpu", precision="float32", max_memory=10**9)
-    before = Predictor(card, TorchRunner(network, "cpu", "float32"), chosen).predict(image)
+    before = Predictor(card, TorchRunner(network, "cpu", "float32", shift=card.score_shift), chosen).predict(image)
     # A run folder means the model in it.
     for place in (path, path.parent):
         loaded = Predictor.load(place, chosen)
@@ -109,7 +109,7 @@ def test_prediction_is_the_same_after_as_before(tmp_path: Path, settings: UNetSe
 def test_all_weights_and_statistics_come_back(tmp_path: Path) -> None:
     network = make_network(NETWORKS[3])
     save_model(tmp_path / "m.safetensors", make_card(NETWORKS[3]), network.state_dict())
-    card, loaded = load_model(tmp_path / "m.safetensors")
+    card, (loaded,) = load_model(tmp_path / "m.safetensors")
     assert card == read_card(tmp_path / "m.safetensors") == make_card(NETWORKS[3])
     assert not loaded.training
     state = loaded.state_dict()
@@ -205,8 +205,8 @@ def test_a_card_that_contradicts_its_network(file: Path, changes: dict[str, int]
 
 
 def test_weights_of_another_type_or_with_one_missing(file: Path) -> None:
-    card, weights = load_model(file)
-    state = weights.state_dict()
+    card, (network,) = load_model(file)
+    state = network.state_dict()
     save_model(file, card, {name: value.half() for name, value in state.items()})
     refused(file)
     save_model(file, card, {name: value for name, value in state.items() if name != "head.bias"})

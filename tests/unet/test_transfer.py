@@ -10,8 +10,7 @@ from torch import Tensor
 
 from models import make_card, make_model, make_network
 from useg.errors import MissingError, ModelError, SettingsError
-from useg.unet import transfer as room
-from useg.unet.model import ClassInfo
+from useg.unet.model import ClassInfo, save_model
 from useg.unet.network import UNet
 from useg.unet.settings import UNetSettings
 from useg.unet.transfer import NEW_BIAS, Transfer, load_start, match_classes, transfer
@@ -217,7 +216,7 @@ def test_no_class_goes_on_twice(data: st.DataObject) -> None:
             assert sides[0][k].name == info.name
 
 
-def test_models_that_cannot_be_started_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_cannot_be_started_from(tmp_path: Path) -> None:
     with pytest.raises(MissingError):
         load_start(tmp_path / "nothing")
     volumes = make_model(tmp_path, dims=3)
@@ -228,9 +227,8 @@ def test_models_that_cannot_be_started_from(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ModelError, match="cut short"):
         load_start(cut)
 
-    class Several:
-        members = 5
-
-    monkeypatch.setattr(room, "read_card", lambda path: Several())
-    with pytest.raises(ModelError, match=r"holds 5 networks.*name the model of one fold"):
+    card, network = load_start(make_model(tmp_path, seed=2))
+    weights = {f"{member}.{name}": value for member in (0, 1) for name, value in network.state_dict().items()}
+    save_model(tmp_path / "ensemble.safetensors", card.model_copy(update={"members": 2}), weights)
+    with pytest.raises(ModelError, match=r"holds the networks of 2 folds.*name the folder of one, such as fold-0"):
         load_start(tmp_path / "ensemble.safetensors")

@@ -9,13 +9,31 @@ from typing import Literal
 
 from useg.data.check import Check, check_pairs
 from useg.data.dataset import Example, load_examples
+from useg.data.folds import fold_splits
 from useg.data.layouts import Layout, find_layout
 from useg.data.legend import Legend
 from useg.data.partial import leave_out
 from useg.data.problem import Problem
+from useg.data.share import take_share
 from useg.data.splits import Split, split
 from useg.data.stacks import warn_of_one_stack
 from useg.errors import DataError
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A data set in memory, nothing held out yet.
+
+    Attributes:
+        legend: what its masks mean. examples: of its images; apart: of those that it sets apart itself, in `val/`.
+        check: what the check found. layout: how the files are arranged.
+    """
+
+    legend: Legend
+    examples: list[Example]
+    apart: list[Example]
+    check: Check
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -35,23 +53,20 @@ class Prepared:
     problems: list[Problem]
 
 
-def prepare(
+def read_annotated(
     folder: Path,
-    *,
     ignore: int | None = None,
     masks: Literal["auto", "classes", "instances"] = "auto",
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
-    validation: float = 0.2,
     alpha: bool = False,
-) -> Prepared:
-    """Check the data set in `folder`, read it, and hold a part of it out.
+) -> Annotated:
+    """Check the data set in `folder` and read it.
 
     Args:
         folder: a data set in one of the layouts that `layouts.py` recognises.
         ignore: mask value of pixels that are not annotated.
         masks: whether mask values are classes or ids of objects; "auto" looks at them.
         unlabelled: whether 0 is background or not annotated, see `check_pairs`.
-        validation: share of the images to hold out where there is no `val/`.
         alpha: whether alpha is a channel of the images.
 
     Raises:
@@ -66,17 +81,67 @@ def prepare(
     pairs, held_out = ([pair for pair in part if pair in used] for part in (layout.train, layout.val))
     if not pairs:
         raise DataError(f"{folder}: no image is left to train on; `useg check {folder}` says why")
-    examples = _unknown_where_unpainted(load_examples(pairs, legend, channels=check.channels), check)
-    if held_out:
-        apart = load_examples(held_out, legend, channels=check.channels)
-        apart = _unknown_where_unpainted(apart, check)
-        where = (
-            "the data set" if layout.val[0].image.parent == pairs[0].image.parent else layout.val[0].image.parents[1]
-        )
-        parts = Split(examples, apart, f"validation: the {len(held_out)} images of {where}")
+    examples, apart = (
+        _unknown_where_unpainted(load_examples(part, legend, channels=check.channels), check)
+        for part in (pairs, held_out)
+    )
+    return Annotated(legend, examples, apart, check, layout)
+
+
+Reader = Callable[
+    [Path, int | None, Literal["auto", "classes", "instances"], Literal["auto", "background", "ignore"], bool],
+    Annotated,
+]
+
+
+def prepare(
+    folder: Path,
+    *,
+    ignore: int | None = None,
+    masks: Literal["auto", "classes", "instances"] = "auto",
+    unlabelled: Literal["auto", "background", "ignore"] = "auto",
+    alpha: bool = False,
+    validation: float = 0.2,
+    folds: int = 0,
+    fold: int = 0,
+    share: float = 1.0,
+    read: Reader = read_annotated,
+) -> Prepared:
+    """Check the data set in `folder`, read it, and hold a part of it out.
+
+    Args:
+        folder: a data set in one of the layouts that `layouts.py` recognises.
+        ignore, masks, unlabelled, alpha: see `read_annotated`.
+        validation: share of the images to hold out where there is no `val/`.
+        folds, fold: hold out this part, from 0, of so many, see `fold_splits`; `val/` is divided with the others. 0
+            folds are none.
+        share: of what is left to train on, so much is used, see `take_share`.
+        read: reads it, such as a function that remembers what it read before.
+
+    Raises:
+        DataError, ImageError, MissingError: the data cannot be trained on. SettingsError: they have not so many folds.
+    """
+    found = read(folder, ignore, masks, unlabelled, alpha)
+    layout, check, names = found.layout, found.check, found.legend.names
+    if folds:
+        parts = fold_splits(_pooled(found), folds, names=names)[fold]
+    elif found.apart:
+        own = layout.val[0].image.parent == layout.train[0].image.parent
+        where = "the data set" if own else layout.val[0].image.parents[1]
+        parts = Split(found.examples, found.apart, f"validation: the {len(found.apart)} images of {where}")
     else:
-        parts = split(examples, share=validation, names=legend.names)
-    return Prepared(legend, parts, check, layout, [*check.problems, *_leaks(parts, check)])
+        parts = split(found.examples, share=validation, names=names)
+    if share < 1:
+        train = take_share(parts.train, share)
+        told = f"{parts.reason}; {len(train)} of the other {len(parts.train)} are trained on"
+        parts = Split(train, parts.validation, told)
+    return Prepared(found.legend, parts, check, layout, [*check.problems, *_leaks(parts, check)])
+
+
+def _pooled(found: Annotated) -> list[Example]:
+    """All examples under names of their own: `val/01` where there is a `01` to train on."""
+    names = {example.name for example in found.examples}
+    return [*found.examples, *(replace(e, name=f"val/{e.name}") if e.name in names else e for e in found.apart)]
 
 
 def _unknown_where_unpainted(examples: list[Example], check: Check) -> list[Example]:

@@ -12,7 +12,7 @@ choice is the last resort:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
@@ -60,22 +60,22 @@ def split(
     if not examples:
         raise DataError("there is no example to split; annotate at least one image")
     ordered = sorted(examples, key=lambda example: natural_key(example.name))
-    holds = [_classes_in(example) for example in ordered]
-    said = _members([(example.name if example.group is None else example.group, None) for example in ordered])
-    if any(example.group is not None for example in ordered) and len(said) > 1:
+    holds = [classes_in(example) for example in ordered]
+    if said := named_groups(ordered):
         found = _by_groups(ordered, said, holds, share, seed, "group")
     elif len(ordered) < FEW:
         found = _by_parts(ordered, share)
     else:
         series = [series_of(example.name) for example in ordered]
-        members = _members(series)
-        if len(members) >= 3 and sum(len(m) >= 2 for m in members.values()) * 2 > len(members):
+        members = members_of(series)
+        if are_subjects(members):
             found = _by_groups(ordered, members, holds, share, seed)
         elif len(members) <= 2 and all(number is not None for _, number in series):
             found = _by_blocks(ordered, series, members, holds, share, seed)
         else:
             found = _at_random(ordered, holds, share, seed)
-    return Split(found.train, found.validation, found.reason + _absent(found, names))
+    held, rest = (frozenset().union(*map(classes_in, part)) for part in (found.validation, found.train))
+    return Split(found.train, found.validation, found.reason + absent_classes(held, rest, names))
 
 
 def series_of(name: str) -> tuple[str, int | None]:
@@ -93,27 +93,51 @@ def series_of(name: str) -> tuple[str, int | None]:
     return re.sub(r"[_\-. ]+[A-Za-z]*$", "", before), int(numbers[-1].group())
 
 
-def _members(series: Sequence[tuple[str, int | None]]) -> dict[str, list[int]]:
+def named_groups(examples: Sequence[Example]) -> dict[str, list[int]]:
+    """The groups that the data set names, each with the positions of its examples; {} unless there are two or more."""
+    if all(example.group is None for example in examples):
+        return {}
+    said = members_of([(example.name if example.group is None else example.group, None) for example in examples])
+    return said if len(said) > 1 else {}
+
+
+def are_subjects(members: dict[str, list[int]]) -> bool:
+    """Whether series look like subjects or films: three or more, most of them with several images."""
+    return len(members) >= 3 and sum(len(m) >= 2 for m in members.values()) * 2 > len(members)
+
+
+def members_of(series: Sequence[tuple[str, int | None]]) -> dict[str, list[int]]:
+    """The positions that each series has, in their order."""
     members: dict[str, list[int]] = {}
     for index, (key, _) in enumerate(series):
         members.setdefault(key, []).append(index)
     return members
 
 
-def _classes_in(example: Example) -> frozenset[int]:
+def frames_of(indices: Sequence[int], series: Sequence[tuple[str, int | None]]) -> list[list[int]]:
+    """The positions of a series frame by frame: images of one number (the left and the right eye) are one frame."""
+    frames: dict[int, list[int]] = {}
+    for index in indices:
+        frames.setdefault(series[index][1] or 0, []).append(index)
+    return [frames[number] for number in sorted(frames)]
+
+
+def classes_in(example: Example) -> frozenset[int]:
+    """The classes that are annotated in it."""
     return frozenset(value for value in count_values(example.labels) if value != IGNORE)
 
 
-def _union(holds: Sequence[frozenset[int]], indices: Sequence[int]) -> frozenset[int]:
+def union_of(holds: Sequence[frozenset[int]], indices: Iterable[int]) -> frozenset[int]:
+    """The classes that these examples hold together."""
     return frozenset().union(*(holds[index] for index in indices))
 
 
-def _missing(holds: Sequence[frozenset[int]], validation: Sequence[int]) -> int:
+def count_missing(holds: Sequence[frozenset[int]], validation: Iterable[int]) -> int:
     """How many classes are absent on one side or the other."""
     chosen = set(validation)
-    everything = _union(holds, range(len(holds)))
-    training = _union(holds, [index for index in range(len(holds)) if index not in chosen])
-    return len(everything - _union(holds, validation)) + len(everything - training)
+    everything = union_of(holds, range(len(holds)))
+    training = union_of(holds, [index for index in range(len(holds)) if index not in chosen])
+    return len(everything - union_of(holds, chosen)) + len(everything - training)
 
 
 def _by_parts(examples: Sequence[Example], share: float) -> Split:
@@ -130,7 +154,7 @@ def _by_parts(examples: Sequence[Example], share: float) -> Split:
         last = (_part(example, axis, 0, length - strip - gap), _part(example, axis, length - strip, length))
         first = (_part(example, axis, strip + gap, length), _part(example, axis, 0, strip))
         # The end that leaves more classes on both sides; the last one where they are equal.
-        rest, strip_of = max((last, first), key=lambda parts: len(_classes_in(parts[0]) & _classes_in(parts[1])))
+        rest, strip_of = max((last, first), key=lambda parts: len(classes_in(parts[0]) & classes_in(parts[1])))
         train.append(rest)
         validation.append(strip_of)
     number = "the only image" if len(examples) == 1 else f"each of the {len(examples)} images"
@@ -157,13 +181,13 @@ def _by_one_image(examples: Sequence[Example], small: Example) -> Split:
         raise DataError(
             f"{small.name}: the only image is {size} pixels, too small to put a part of it aside; annotate one more"
         )
-    holds = [_classes_in(example) for example in examples]
-    chosen = min(range(len(examples)), key=lambda index: (_missing(holds, [index]), -index))
+    holds = [classes_in(example) for example in examples]
+    chosen = min(range(len(examples)), key=lambda index: (count_missing(holds, [index]), -index))
     reason = (
         f"validation: image {examples[chosen].name} (1 of {len(examples)} images), because {small.name} is "
         f"too small to put a part of each image aside"
     )
-    return _divide(examples, [chosen], reason)
+    return divide(examples, [chosen], reason)
 
 
 def _by_groups(
@@ -180,7 +204,7 @@ def _by_groups(
     """
     target = share * len(examples)
     keys = [str(key) for key in np.random.default_rng(seed).permutation(sorted(members, key=natural_key))]
-    group_holds = [_union(holds, members[key]) for key in keys]
+    group_holds = [union_of(holds, members[key]) for key in keys]
     sizes = [len(members[key]) for key in keys]
 
     def off(choice: tuple[int, ...]) -> float:
@@ -191,16 +215,16 @@ def _by_groups(
     # The first of equals is taken: the seed shuffled them.
     best = min(
         (choice for choice in choices if off(choice) <= allowed),
-        key=lambda choice: (_missing(group_holds, choice), off(choice), len(choice)),
+        key=lambda choice: (count_missing(group_holds, choice), off(choice), len(choice)),
     )
     chosen = [keys[group] for group in best]
     indices = sorted(index for key in chosen for index in members[key])
-    listed = _listing(sorted(chosen, key=natural_key))
+    listed = name_some(sorted(chosen, key=natural_key))
     reason = (
         f"validation: {word}{'s' if len(best) > 1 else ''} {listed} ({len(indices)} of {len(examples)} "
         f"images), because images of one {word} resemble each other"
     )
-    return _divide(examples, indices, reason)
+    return divide(examples, indices, reason)
 
 
 def _choices(sizes: Sequence[int], target: float, seed: int) -> list[tuple[int, ...]]:
@@ -227,23 +251,19 @@ def _by_blocks(
 ) -> Split:
     """The last frames of each series, with one frame between them and the rest left out.
 
-    Images of one number (the left and the right eye) are one frame. The first frames are taken instead where
-    the last ones, as often in a stack, lack a class that the first ones have.
+    The first frames are taken instead where the last ones, as often in a stack, lack a class that the first ones have.
     """
     validation: list[int] = []
     left_out: list[int] = []
     places: set[str] = set()
     for indices in members.values():
-        frames: dict[int, list[int]] = {}
-        for index in indices:
-            frames.setdefault(series[index][1] or 0, []).append(index)
-        order = [frames[number] for number in sorted(frames)]
+        order = frames_of(indices, series)
         number = max(round(share * len(order)), 1)
         if len(order) - number < 2:  # too short for a block, a gap and something to train on
             continue
         last, first = order[::-1], order
         ends = {"last": list(chain(*last[:number])), "first": list(chain(*first[:number]))}
-        end = max(ends, key=lambda key: len(_union(holds, ends[key])))
+        end = max(ends, key=lambda key: len(union_of(holds, ends[key])))
         places.add(end)
         validation += ends[end]
         left_out += (last if end == "last" else first)[number]
@@ -254,11 +274,11 @@ def _by_blocks(
     chosen, gap = ([examples[i].name for i in sorted(part)] for part in (validation, left_out))
     reason = (
         f"validation: the {ends_named} images of {'the' if len(members) == 1 else 'each'} series, "
-        f"{_listing(chosen)} ({count}), because neighbouring images resemble each other; {_listing(gap)} "
+        f"{name_some(chosen)} ({count}), because neighbouring images resemble each other; {name_some(gap)} "
         f"beside them {'is' if len(gap) == 1 else 'are'} left out"
         + ("; the score says how well this series is learned, not another one" if len(members) == 1 else "")
     )
-    return _divide(examples, validation, reason, left_out)
+    return divide(examples, validation, reason, left_out)
 
 
 def _at_random(examples: Sequence[Example], holds: Sequence[frozenset[int]], share: float, seed: int) -> Split:
@@ -266,7 +286,7 @@ def _at_random(examples: Sequence[Example], holds: Sequence[frozenset[int]], sha
     rng = np.random.default_rng(seed)
     everyone = rng.permutation(len(examples)).tolist()
     number = min(max(round(share * len(examples)), 1), len(examples) - 1)
-    classes = sorted(_union(holds, range(len(examples))))
+    classes = sorted(union_of(holds, range(len(examples))))
     having = {c: [index for index in everyone if c in holds[index]] for c in classes}
     rarest = min(having.values(), key=len, default=[])
     if len(rarest) < 2:  # one image cannot stand on both sides: it is there to learn from
@@ -277,10 +297,11 @@ def _at_random(examples: Sequence[Example], holds: Sequence[frozenset[int]], sha
         chosen = rarest[:from_rarest] + others[: max(number - from_rarest, 0)]
     count = f"{len(chosen)} of {len(examples)} images"
     reason = f"validation: {count}, chosen at random, because their names show no groups"
-    return _divide(examples, chosen, reason)
+    return divide(examples, chosen, reason)
 
 
-def _divide(examples: Sequence[Example], validation: Sequence[int], reason: str, left_out: Sequence[int] = ()) -> Split:
+def divide(examples: Sequence[Example], validation: Sequence[int], reason: str, left_out: Sequence[int] = ()) -> Split:
+    """Put the examples at these positions aside; those left out are on neither side."""
     chosen, away = set(validation), set(validation) | set(left_out)
     return Split(
         [example for index, example in enumerate(examples) if index not in away],
@@ -289,22 +310,18 @@ def _divide(examples: Sequence[Example], validation: Sequence[int], reason: str,
     )
 
 
-def _absent(found: Split, names: Sequence[str] | None) -> str:
-    """The end of the sentence: classes that cannot be judged, or not be learned, with this split."""
-    held = {
-        side: frozenset().union(*map(_classes_in, part))
-        for side, part in (("validation", found.validation), ("training", found.train))
-    }
-    everything = held["validation"] | held["training"]
+def absent_classes(validation: frozenset[int], training: frozenset[int], names: Sequence[str] | None) -> str:
+    """The end of the sentence: classes that cannot be judged, or not be learned, with what the two sides hold."""
     said = ""
-    for side, classes in held.items():
-        if absent := sorted(everything - classes):
+    for side, classes in (("validation", validation), ("training", training)):
+        if absent := sorted((validation | training) - classes):
             named = [names[c] if names is not None and c < len(names) else f"class {c}" for c in absent]
-            said += f"; {side} holds no {_listing(named)}"
+            said += f"; {side} holds no {name_some(named)}"
     return said
 
 
-def _listing(words: Sequence[str]) -> str:
+def name_some(words: Sequence[str]) -> str:
+    """ "a, b and c"; of more than four the first and the last."""
     if len(words) > 4:
         return f"{words[0]} ... {words[-1]}"
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

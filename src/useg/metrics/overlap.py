@@ -138,8 +138,8 @@ def overlap_scores(confusions: Sequence[Int[np.ndarray, "k k"]]) -> OverlapScore
     empty = ~present & annotated[:, None]
     alarm_pixels = np.where(empty, predicted, 0)
 
-    dice, iou = _dice_and_iou(hits.sum(axis=0), true.sum(axis=0), predicted.sum(axis=0))
-    each_dice, each_iou = _dice_and_iou(hits, true, predicted)
+    dice, iou = dice_and_iou(hits.sum(axis=0), true.sum(axis=0), predicted.sum(axis=0))
+    each_dice, each_iou = dice_and_iou(hits, true, predicted)
     total = stack.sum(axis=0)
     ever = present.any(axis=0)
     foreground = ever & (np.arange(ever.size) > 0)
@@ -163,7 +163,17 @@ def overlap_scores(confusions: Sequence[Int[np.ndarray, "k k"]]) -> OverlapScore
     )
 
 
-def _dice_and_iou(
+def mean_foreground(scores: Sequence[float] | Float[np.ndarray, "k"]) -> float | None:
+    """Mean of the scores of all classes but class 0, without those that are NaN; None where nothing is left.
+
+    >>> mean_foreground([0.9, 0.5, 0.7, float("nan")])
+    0.6
+    """
+    known = [float(score) for score in scores[1:] if not math.isnan(score)]
+    return sum(known) / len(known) if known else None
+
+
+def dice_and_iou(
     hits: Int[np.ndarray, "*n"], true: Int[np.ndarray, "*n"], predicted: Int[np.ndarray, "*n"]
 ) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
     """Dice and IoU from TP, TP + FN and TP + FP; NaN where all three are 0."""

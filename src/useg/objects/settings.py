@@ -39,3 +39,17 @@ class SeparateSettings(BaseModel):
     def smallest_seed(self) -> int:
         """Pixels that a seed has at least."""
         return math.ceil(self.smallest / _SEED_SHARE)
+
+    def tempered(self, temperature: float) -> SeparateSettings:
+        """The settings that part the same objects of the same scores at another temperature.
+
+        A probability p of two classes becomes p' with log(p' / (1 - p')) = log(p / (1 - p)) / temperature.
+        """
+
+        def moved(p: float) -> float:
+            inside, outside = p ** (1 / temperature), (1 - p) ** (1 / temperature)
+            return inside / (inside + outside)
+
+        return self.model_copy(
+            update={"threshold": moved(self.threshold), "seed_threshold": moved(self.seed_threshold)}
+        )

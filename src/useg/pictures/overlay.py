@@ -23,7 +23,7 @@ ERROR_LEGEND: list[tuple[str, tuple[int, int, int]]] = [
     ("wrong class", MIXED_UP),
     ("not annotated", IGNORED),
 ]
-"""What the colours of `error_map` mean, ready for a contact sheet."""
+"""What the colours of `error_map` mean, ready for a contact sheet; `error_kinds` counts by it."""
 
 
 def to_gray_rgb(image: Num[np.ndarray, "c y x"]) -> UInt8[np.ndarray, "y x 3"]:
@@ -93,13 +93,13 @@ def overlay(
         paint[number == IGNORE] = IGNORED
     share = np.where(number > 0, opacity, 0.0)
     if outline:
-        share = np.where((number > 0) & _border(number), 1.0, share)
+        share = np.where((number > 0) & border(number), 1.0, share)
     mixed = rgb + (paint - rgb) * share[..., None].astype(np.float32)
     painted: np.ndarray = np.rint(mixed).astype(np.uint8)
     return painted
 
 
-def _border(labels: Integer[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
+def border(labels: Integer[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
     """Pixels with a neighbour (above, below, left, right) of another label."""
     border = np.zeros(labels.shape, bool)
     down = labels[1:] != labels[:-1]
@@ -111,11 +111,8 @@ def _border(labels: Integer[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
     return border
 
 
-def error_map(truth: Integer[np.ndarray, "y x"], labels: Integer[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "y x 3"]:
-    """Where a prediction agrees with the truth; the colours are those of `ERROR_LEGEND`.
-
-    Green: a class found. Magenta: a class missed (predicted 0). Orange: a class where the truth is 0. Blue:
-    one class taken for another. Gray: IGNORE (255) in the truth. Near-black: 0 in both.
+def error_kinds(truth: Integer[np.ndarray, "y x"], labels: Integer[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "y x"]:
+    """Where a prediction agrees with the truth: 0 where both are 0, else 1 + the position in `ERROR_LEGEND`.
 
     Args:
         truth: class numbers `Y X`, IGNORE where not annotated.
@@ -126,10 +123,21 @@ def error_map(truth: Integer[np.ndarray, "y x"], labels: Integer[np.ndarray, "_ 
     """
     if truth.shape != labels.shape:
         raise SizeError(f"a prediction of {labels.shape} pixels for a truth of {truth.shape}; give equal sizes")
-    picture = np.full((*truth.shape, 3), BACKGROUND, np.uint8)
-    picture[(truth > 0) & (labels == truth)] = HIT
-    picture[(truth > 0) & (labels == 0)] = MISSED
-    picture[(truth == 0) & (labels > 0)] = FALSE
-    picture[(truth > 0) & (labels > 0) & (labels != truth)] = MIXED_UP
-    picture[truth == IGNORE] = IGNORED
+    kinds = np.zeros(truth.shape, np.uint8)
+    kinds[(truth > 0) & (labels == truth)] = 1
+    kinds[(truth > 0) & (labels == 0)] = 2
+    kinds[(truth == 0) & (labels > 0)] = 3
+    kinds[(truth > 0) & (labels > 0) & (labels != truth)] = 4
+    kinds[truth == IGNORE] = 5
+    return kinds
+
+
+def error_map(truth: Integer[np.ndarray, "y x"], labels: Integer[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "y x 3"]:
+    """Where a prediction agrees with the truth; the colours are those of `ERROR_LEGEND`.
+
+    Green: a class found. Magenta: a class missed (predicted 0). Orange: a class where the truth is 0. Blue:
+    one class taken for another. Gray: IGNORE (255) in the truth. Near-black: 0 in both. See `error_kinds`.
+    """
+    colours = np.array([BACKGROUND, *(colour for _, colour in ERROR_LEGEND)], np.uint8)
+    picture: np.ndarray = colours[error_kinds(truth, labels)]
     return picture

@@ -6,14 +6,14 @@ The file is safetensors, so nothing in it is ever executed. Its metadata holds o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from useg.atomic import replacing
-from useg.errors import MissingError, ModelError
+from useg.errors import MissingError, ModelError, SettingsError
 from useg.objects.settings import SeparateSettings
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from useg.unet.network import UNet
 
 KEY = "useg"
+MOST_MEMBERS = 100
+"""Networks in a file; more are not believed."""
 
 
 class ClassInfo(BaseModel):
@@ -69,6 +71,8 @@ class ModelCard(BaseModel):
         ignore: mask value that meant "not annotated", if any.
         alpha: whether alpha is a channel of the images.
         score_shift: added to the scores of each class: takes the bias of the sampling out of the probabilities.
+        temperature: then divides all scores: takes out over-confidence, as the validation images showed it.
+        members: networks of the same settings in the file, whose probabilities are averaged (one a fold).
         flips: symmetries of the images that test-time augmentation may use, as names out of "x", "y", "transpose".
         objects: how objects are told apart, found on the validation images, where the masks held ids of objects.
         input: what the training images looked like.
@@ -87,6 +91,8 @@ class ModelCard(BaseModel):
     ignore: int | None = None
     alpha: bool = False
     score_shift: list[float]
+    temperature: float = Field(1.0, gt=0)
+    members: int = Field(1, ge=1, le=MOST_MEMBERS)
     flips: list[Literal["x", "y", "transpose"]] = []
     objects: SeparateSettings | None = None
     input: InputSeen
@@ -185,31 +191,64 @@ def read_card(path: Path) -> ModelCard:
         ) from error
 
 
-def load_model(path: Path) -> tuple[ModelCard, UNet]:
-    """A model's card and its network with the weights, ready to predict (evaluation mode, float32, CPU).
+def load_model(path: Path, members: Sequence[int] = ()) -> tuple[ModelCard, list[UNet]]:
+    """A model's card and its networks with the weights, ready to predict (evaluation mode, float32, CPU).
+
+    Args:
+        members: which of an ensemble's networks, from 0; all without.
 
     Raises:
         MissingError, ModelError: as `read_card`, and ModelError when weights and settings do not belong together.
+        SettingsError: there is no such member.
     """
-    import torch
     from safetensors.torch import load_file
-
-    from useg.unet.network import UNet
 
     path = find_model(path)
     card = read_card(path)
+    if unknown := [m for m in members if not 0 <= m < card.members]:
+        raise SettingsError(f"{path}: has no fold {unknown[0]}; it has {card.members}, counted from 0")
     weights = load_file(path)
     # No memory is taken before the header's word is held against the weights that are really there.
+    expected = _shapes(path, card)
+    if {name: (value.shape, value.dtype) for name, value in weights.items()} != expected:
+        raise ModelError(f"{path}: the weights do not fit the network that the header describes; the file is damaged")
+    return card, [_network(card, weights, member_prefix(card, m)) for m in members or range(card.members)]
+
+
+def member_prefix(card: ModelCard, member: int) -> str:
+    """What the names of a member's weights begin with."""
+    return f"{member}." if card.members > 1 else ""
+
+
+def _shapes(path: Path, card: ModelCard) -> dict[str, tuple[Any, Any]]:
+    """Shape and type of all weights that the file of a model should hold."""
     try:
-        with torch.device("meta"):
-            network = UNet.from_settings(card.network)
+        blank = _blank(card).state_dict()
     except (RuntimeError, TypeError, OverflowError) as error:  # torch cannot even count so many weights
         raise ModelError(f"{path}: its header describes a network of impossible size; the file is damaged") from error
-    expected = {name: (value.shape, value.dtype) for name, value in network.state_dict().items()}
-    if expected != {name: (value.shape, value.dtype) for name, value in weights.items()}:
-        raise ModelError(f"{path}: the weights do not fit the network that the header describes; the file is damaged")
-    network.load_state_dict(weights, assign=True)
-    return card, network.eval()
+    return {
+        member_prefix(card, member) + name: (value.shape, value.dtype)
+        for member in range(card.members)
+        for name, value in blank.items()
+    }
+
+
+def _blank(card: ModelCard) -> UNet:
+    """The network without memory for its weights."""
+    import torch
+
+    from useg.unet.network import UNet
+
+    with torch.device("meta"):
+        return UNet.from_settings(card.network)
+
+
+def _network(card: ModelCard, weights: Mapping[str, Tensor], prefix: str) -> UNet:
+    network = _blank(card)
+    network.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}, assign=True
+    )
+    return network.eval()
 
 
 def _first_line(error: Exception) -> str:

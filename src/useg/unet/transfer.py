@@ -51,11 +51,13 @@ def load_start(path: Path) -> tuple[ModelCard, UNet]:
         MissingError: no such file. ModelError: it is damaged, holds several networks, or one of volumes.
     """
     card = read_card(path)
-    if (members := getattr(card, "members", 1)) > 1:
-        raise ModelError(f"{path}: holds {members} networks, and training starts from one; name the model of one fold")
+    if card.members > 1:
+        told = f"holds the networks of {card.members} folds, and training starts from one"
+        raise ModelError(f"{path}: {told}; name the folder of one, such as fold-0")
     if card.network.dims != 2:
         raise ModelError(f"{path}: is a model of volumes, and training is on images; name a model of images")
-    return load_model(path)
+    card, (network,) = load_model(path)
+    return card, network
 
 
 @torch.no_grad()

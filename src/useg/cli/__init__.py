@@ -1,0 +1,40 @@
+"""The command line: parse, call, print. People read standard error; `--json` alone writes to standard output."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from useg.cli.apply import predict
+from useg.cli.judge import evaluate, info, score
+from useg.cli.learn import check, demo, train
+from useg.console import say
+from useg.errors import UsegError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="useg",
+    help="From a handful of annotated images to a segmentation of all the others: the U-Net, on the computer you have.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (demo, check, train, predict, evaluate, score, info):
+    app.command()(command)
+
+
+def main() -> NoReturn:
+    """The `useg` command: errors of ours are one line and exit code 2."""
+    try:
+        app()
+    except UsegError as error:
+        say(f"useg: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("useg: stopped")
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,104 @@
+"""`useg predict`: from a model to segmentations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from useg.cli.arguments import DeviceOption, MemoryOption, ModelArgument, TtaOption
+from useg.console import prediction_bars, say
+from useg.errors import SettingsError
+from useg.options import parse_bytes, parse_folds, parse_format
+from useg.tables import count
+
+
+def predict(
+    model: ModelArgument,
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the label images.")],
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Also write <stem>_probabilities.tif, float32, one plane a class."),
+    ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty", help="Also write <stem>_uncertainty.tif and expected-dice.csv: where not to trust."
+        ),
+    ] = False,
+    folds: Annotated[
+        str | None, typer.Option(help="Of a model of several folds those to average, such as 0,2; default all.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="Of the label images: png, tif, npy, nii.gz, dcm or ome.zarr; default that of each image."),
+    ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Number the objects, instead of classes: TIFF of 16 or 32 bits.")
+    ] = False,
+    geojson: Annotated[bool, typer.Option("--geojson", help="With --instances: outlines that QuPath opens.")] = False,
+    rois: Annotated[bool, typer.Option("--rois", help="With --instances: outlines as a ROI zip of ImageJ.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="With --instances: a CSV, one row an object.")] = False,
+    tta: TtaOption = False,
+    max_memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that share the work, in blocks (useg[cluster]).", min=1)] = 1,
+    scheduler: Annotated[
+        str, typer.Option(help="Address of a dask scheduler whose workers do it, such as tcp://host:8786.")
+    ] = "",
+    where: Annotated[
+        Path | None, typer.Option(help="Coarse mask of the image; blocks where it is 0 are left out.")
+    ] = None,
+    skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave out blocks without signal.")] = False,
+) -> None:
+    """Segment images of any size. Repeating the command goes on where it was.
+
+    An image that does not fit in the memory allowed is predicted in blocks, through a store on disk.
+    """
+    from useg.predict import Predictor, PredictSettings
+    from useg.predict_files import EXPECTED, FileResult, Outputs, find_inputs, precision_used, predict_files
+    from useg.predict_store import StoreWatch
+    from useg.store_plan import StoreSettings
+    from useg.unet.model import read_card
+    from useg.workers import WorkerSettings
+
+    if (geojson or rois or table) and not instances:
+        raise SettingsError("--geojson, --rois and --table describe objects; add --instances")
+    outputs = Outputs(parse_format(format), probabilities, uncertainty, instances, geojson, rois, table)
+    sources = find_inputs(inputs, volumes=read_card(model).network.dims == 3)
+    settings = PredictSettings(
+        device=device,
+        precision=precision_used(out),
+        max_memory=parse_bytes(max_memory),
+        tta=tta,
+        folds=parse_folds(folds),
+        uncertainty=uncertainty,
+    )
+    predictor = Predictor.load(model, settings)
+    in_blocks = workers > 1 or scheduler or where or skip_empty
+    crew = WorkerSettings(workers=workers, scheduler=scheduler)
+    store = StoreSettings(workers=crew, where=where, skip_empty=skip_empty) if in_blocks else None
+    with prediction_bars(len(sources)) as (advance, on_block):
+
+        def report(result: FileResult) -> None:
+            advance()
+            if result.error:
+                say(f"failed: {result.error}")
+            for warning in result.warnings:
+                say(f"warning: {result.source}: {warning}")
+
+        told = StoreWatch(on_text=say, on_block=on_block)
+        results = predict_files(predictor, model, sources, out, outputs, store=store, watch=report, watch_store=told)
+    failed, skipped = sum(r.error is not None for r in results), sum(r.skipped for r in results)
+    done = len(results) - failed - skipped
+    seconds = sum(r.seconds for r in results)
+    objects = f", {count(sum(r.objects or 0 for r in results), 'object')} found" if instances and done else ""
+    rest = f"{skipped} were there already, {failed} failed; results in {out}"
+    say(f"{done} predicted in {seconds:.1f} s{objects}, {rest}")
+    if expected := [(r.expected_dice, r.target.name) for r in results if r.expected_dice is not None]:
+        dice, name = min(expected)
+        say(f"the Dice to expect is lowest for {name}, {dice:.2f}; see {out / EXPECTED}")
+    if failed:
+        raise typer.Exit(2)

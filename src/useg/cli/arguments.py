@@ -1,0 +1,33 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder with images/ and masks/, or any other layout that `useg check --help` lists."),
+]
+ModelArgument = Annotated[Path, typer.Argument(help="A model file or a run folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting by name: network.width=32. Repeatable.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+MemoryOption = Annotated[
+    str | None, typer.Option(help="Most memory to take, such as 4GB; default half of what is free.")
+]
+TtaOption = Annotated[bool, typer.Option("--tta", help="Average over the flips and turns that suit these images.")]
+UnlabelledOption = Annotated[
+    str,
+    typer.Option(help="What 0 means in masks: background, or ignore (not annotated); auto refuses what looks sparse."),
+]
+IgnoreOption = Annotated[
+    str | None, typer.Option(help="Mask value of pixels that are not annotated: a number, or a colour #rrggbb.")
+]
+WithinOption = Annotated[Path | None, typer.Option(help="Folder of masks: score only inside them.")]
+RegionsOption = Annotated[
+    int | None,
+    typer.Option(help="Also score the connected regions of this class: V_rand, V_info, warping error."),
+]

@@ -1,0 +1,90 @@
+"""`useg evaluate`, `useg score` and `useg info`: how good a segmentation is, and what a file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from useg.cli.arguments import (
+    DataArgument,
+    DeviceOption,
+    JsonOption,
+    MemoryOption,
+    ModelArgument,
+    RegionsOption,
+    TtaOption,
+    UnlabelledOption,
+    WithinOption,
+)
+from useg.console import print_json, print_out, progress_bar
+from useg.options import parse_bytes, parse_unlabelled
+from useg.tables import describe_image, describe_model, show_scores
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    within: WithinOption = None,
+    regions: RegionsOption = None,
+    unlabelled: UnlabelledOption = "auto",
+    overlays: Annotated[Path | None, typer.Option(help="Folder for a picture of every image.")] = None,
+    tta: TtaOption = False,
+    max_memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Predict annotated images and score the result."""
+    from useg.evaluate import evaluate_folder
+    from useg.predict import Predictor, PredictSettings
+
+    settings = PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta)
+    predictor = Predictor.load(model, settings)
+    with progress_bar("evaluating", None) as advance:
+        evaluation = evaluate_folder(
+            predictor,
+            data,
+            within=within,
+            unlabelled=parse_unlabelled(unlabelled),
+            region_class=regions,
+            run=model if model.is_dir() else None,
+            overlays=overlays,
+            watch=lambda example, prediction: advance(),
+        )
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        show_scores(evaluation.as_dict(), [c.name for c in predictor.card.classes])
+
+
+def score(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label images, made by any tool.")],
+    masks: Annotated[Path, typer.Argument(help="Folder of masks with the same stems.")],
+    within: WithinOption = None,
+    regions: RegionsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score label images that any tool made."""
+    from useg.score_files import score_folders
+
+    names, evaluation = score_folders(predictions, masks, within=within, region_class=regions)
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        show_scores(evaluation.as_dict(), names)
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="A model file, a run folder, an image, or a folder of DICOM slices.")],
+) -> None:
+    """Say what a model or an image is."""
+    from useg.images.files import is_image, is_image_file, read_header
+
+    # By its name too, so that a damaged image is told as one.
+    if is_image_file(path) or is_image(path):
+        print_out(describe_image(path, read_header(path)))
+        return
+    from useg.unet.model import read_card
+
+    print_out(describe_model(path, read_card(path)))

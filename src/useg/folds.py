@@ -1,0 +1,148 @@
+"""Cross-validation: every annotated image is judged by a model that did not see it, and the models together predict."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from useg.data.prepare import read_annotated
+from useg.errors import MissingError, SettingsError
+from useg.evaluate import Evaluation, score
+from useg.loop import MODEL, Watcher
+from useg.metrics.overlap import plain
+from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
+from useg.unet.ensemble import join_models
+from useg.unet.model import read_card
+
+FOLDS = "folds.json"
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """How the model of one fold did on the images that it was not trained on.
+
+    Attributes:
+        run: its run folder. images: their names.
+        dice: mean Dice of the foreground, pooled over them; NaN where nothing of it was annotated.
+        quality: panoptic quality at IoU 0.5, where masks number objects.
+    """
+
+    run: Path
+    images: list[str]
+    dice: float
+    quality: float | None
+
+
+@dataclass(frozen=True)
+class FoldsResult:
+    """How a cross-validation ended.
+
+    The best model of each fold was chosen among its validations on these very images, so scores are a little too good,
+    as every validation score of useg is.
+
+    Attributes:
+        run: the folder of all. model: the models of all folds in one file.
+        folds: score by score. evaluation: of all images, each judged by the model that did not see it.
+        finished: False when it was stopped before that; then there are no scores, and it can be resumed.
+    """
+
+    run: Path
+    model: Path
+    folds: list[FoldScore]
+    evaluation: Evaluation | None
+    finished: bool
+
+    @property
+    def mean(self) -> float:
+        """Mean Dice of the folds that can be judged; NaN where none can."""
+        known = self._known()
+        return fmean(known) if known else float("nan")
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of their Dice, a sample's (n - 1); NaN for fewer than two."""
+        known = self._known()
+        return stdev(known) if len(known) > 1 else float("nan")
+
+    def _known(self) -> list[float]:
+        return [fold.dice for fold in self.folds if fold.dice == fold.dice]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and None, ready for JSON."""
+        folds = [
+            {"run": f.run.name, "images": f.images, "dice": plain(f.dice), "panoptic_quality": plain(f.quality)}
+            for f in self.folds
+        ]
+        total = self.evaluation.as_dict() if self.evaluation else None
+        return {"folds": folds, "mean": plain(self.mean), "deviation": plain(self.deviation), "total": total}
+
+
+def train_folds(
+    data: str | Path | None,
+    run: str | Path,
+    *,
+    folds: int | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    recipe: Literal["auto", "paper"] = "auto",
+    resume: bool = False,
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+    watch: Watcher | None = None,
+    spent: float = 0.0,
+) -> FoldsResult:
+    """Train a model a fold within one budget, judge each on the images that it did not see, and join them.
+
+    Fold k is an ordinary run in `run/fold-k`, with the plan of the first and a seed of its own. The scores are kept in
+    `run/folds.json`, the joined models in `run/model.safetensors`.
+
+    Args:
+        folds: how many, 2 or more; see `useg.data.folds` for what belongs together. None goes on with those there are.
+        minutes, steps: the budget of all folds together, everything included (10 minutes if neither is given).
+        data, recipe, resume, device, overrides, watch, spent: see `useg.train.train`.
+
+    Raises:
+        SettingsError: the data set cannot be divided into so many folds. Others as `useg.train.train`.
+    """
+    started = time.monotonic() - spent
+    run, watch = Path(run), watch or Watcher()
+    kept = read_record(run / FOLDS) if resume else None
+    if folds is None:
+        if kept is None:
+            raise MissingError(f"{run}: there are no folds to resume here; say how many to train")
+        folds = len(kept.runs)
+    if folds < 2:
+        raise SettingsError(f"--folds {folds}: choose 2 or more")
+    members = [
+        Member(run / f"fold-{k}", f"fold {k + 1} of {folds}", {"data.folds": folds, "data.fold": k}, seed=k)
+        for k in range(folds)
+    ]
+    given, read = overrides or {}, functools.lru_cache(maxsize=1)(read_annotated)
+    if kept is None and data is not None:
+        look_at(data, {**given, **members[0].settings}, read)
+    record = begin(run / FOLDS, data, members, minutes=minutes, steps=steps, resume=resume, overrides=given)
+    options = Options(recipe, device, given, watch, read)
+    if not train_in_turn(data, members, record, options, started):
+        return FoldsResult(run, run / MODEL, [], None, False)
+    scores, everything = [], []
+    for member in members:
+        predictor, scored = predict_held_out(member.folder, read)
+        found = score(scored, predictor.card.network.classes)
+        quality = found.objects.panoptic_quality[0] if found.objects else None
+        scores.append(FoldScore(member.folder, [s.name for s in scored], found.overlap.foreground_dice, quality))
+        everything += scored
+    total = score(everything, predictor.card.network.classes)
+    result = FoldsResult(run, run / MODEL, scores, total, True)
+    told = {**read_card(members[0].folder).trained_on, "images": len(everything)}
+    told["pixels"] = sum(s.truth.size for s in everything)
+    shown = {"images": len(everything), **total.overlap.as_dict()}
+    if total.objects:
+        shown["objects"] = total.objects.as_dict()
+    join_models(run / MODEL, [member.folder for member in members], {"trained_on": told, "scores": shown})
+    record.model_copy(update={"result": result.as_dict()}).save(run / FOLDS)
+    return result

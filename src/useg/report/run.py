@@ -1,0 +1,93 @@
+"""RUN/report.html: written when a training ends, and again when the model is evaluated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from useg.data.splits import Split
+from useg.evaluate import Evaluation, evaluate
+from useg.predict import Predictor
+from useg.report.content import Growth, Table
+from useg.report.gallery import Gallery
+from useg.report.gather import report_of
+from useg.report.page import write_report
+from useg.report.trained import trained_in, trained_on
+from useg.report.words import count
+
+REPORT = "report.html"
+
+
+def report_training(
+    run: Path, predictor: Predictor, parts: Split, *, command: str, tables: Sequence[Table] = ()
+) -> Path:
+    """Score the model on the images held out of its training, and write the page of the run.
+
+    Takes about the time of a validation: every held-out image is predicted once, and the middles of a few others.
+
+    Args:
+        run: folder of the run. predictor: of the model that it kept.
+        parts: images trained on and held out. command: what was typed to train.
+        tables: what else to show.
+
+    Returns:
+        The page.
+    """
+    begun, gallery = time.monotonic(), Gallery(predictor.card)
+    evaluation = evaluate(predictor, parts.validation, watch=gallery.add)
+    seconds = time.monotonic() - begun
+    report = report_of(
+        evaluation,
+        predictor.card,
+        gallery,
+        data=count(len(parts.validation), "image"),
+        command=command,
+        seconds=seconds,
+        validation=True,
+        run=run,
+        trained=trained_on(predictor, parts.train),
+        tables=tables,
+    )
+    write_report(run / REPORT, report)
+    return run / REPORT
+
+
+def report_evaluation(
+    run: Path,
+    evaluation: Evaluation,
+    gallery: Gallery,
+    *,
+    data: str,
+    command: str,
+    seconds: float,
+    tables: Sequence[Table] = (),
+    growth: Growth | None = None,
+) -> Path:
+    """Write the page of a run anew, with the scores of an evaluation.
+
+    The images that the run was trained on are read again, as far as they are there, to find copies of them.
+
+    Args:
+        run: folder of the run. evaluation: of its model.
+        gallery: was shown the same images: `evaluate_folder(..., watch=gallery.add)`.
+        data: where the images came from. command: what was typed. seconds: how long the evaluation took.
+        tables, growth: what else to show.
+
+    Returns:
+        The page.
+    """
+    report = report_of(
+        evaluation,
+        gallery.card,
+        gallery,
+        data=f"{count(len(evaluation.images), 'image')} of {data}",
+        command=command,
+        seconds=seconds,
+        run=run,
+        trained=trained_in(run),
+        tables=tables,
+        growth=growth,
+    )
+    write_report(run / REPORT, report)
+    return run / REPORT

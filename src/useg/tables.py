@@ -1,0 +1,227 @@
+"""What people are shown: checks, scores, results, models and images in words and tables, on standard error."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from useg.console import console, say
+from useg.metrics.overlap import plain
+
+if TYPE_CHECKING:
+    from useg.data.check import Check
+    from useg.data.layouts import Layout
+    from useg.folds import FoldsResult
+    from useg.images.image import Header
+    from useg.learning_curve import LearningCurve
+    from useg.loop import TrainResult
+    from useg.unet.model import ModelCard
+
+
+def describe_image(path: Path, header: Header) -> str:
+    """What an image says of itself, for people."""
+    size = " x ".join(map(str, header.size))
+    line = f"{path}: image of {size} pixels, channels: {header.channels}, {header.dtype}"
+    if header.spacing:
+        line += f", pixel size {' x '.join(f'{s:g}' for s in header.spacing)} {header.unit or ''}".rstrip()
+    return f"{line}, {header.place.words}" if header.place else line
+
+
+def describe_model(path: Path, card: ModelCard) -> str:
+    """A model's card for people."""
+    n, seen, scores = card.network, card.input, card.scores
+    size = "x".join([str(n.geometry.receptive_field)] * n.dims)
+    lines = [
+        f"{path}: U-Net by useg {card.version}",
+        f"  network      {n.dims}-D, width {n.width}, depth {n.depth}, {n.padding} padding, norm: {n.norm}; "
+        f"sees {size} pixels around each",
+        f"  input        channels: {n.in_channels}; trained on {seen.dtype}, gray values "
+        + ", ".join(f"{low:g}..{high:g}" for low, high in zip(seen.low, seen.high, strict=True)),
+        f"  classes      {', '.join(f'{k} {c.name}' for k, c in enumerate(card.classes))}",
+        f"  normalise    {card.normalise.kind}",
+        f"  trained on   {', '.join(f'{k}: {v}' for k, v in card.trained_on.items())}",
+    ]
+    if any(card.score_shift):
+        lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
+    if scores:
+        dice = ", ".join("-" if d is None else f"{d:.3f}" for d in scores["dice"])
+        lines.append(f"  validation   Dice of each class {dice}, on {scores['images']} held-out images")
+    if found := card.objects:
+        lines.append(
+            f"  objects      pixels above {found.threshold:g}, seeds above {found.seed_threshold:g}, at least "
+            f"{found.smallest} pixels" + _object_words(scores.get("objects"))
+        )
+    return "\n".join(lines)
+
+
+def _object_words(scores: dict[str, Any] | None) -> str:
+    if not scores:
+        return ""
+    return f"; SEG {_figure(scores['seg'])}, panoptic quality {_figure(scores['panoptic_quality'][0])} on validation"
+
+
+def show_check(layout: Layout, found: Check) -> None:
+    """What training would see, and every problem, on standard error."""
+    from rich.table import Table
+
+    from useg.data.legend import value_text
+
+    summary, legend = found.summary, found.legend
+    parts = {"train": layout.train, "validation": layout.val, "test (not looked at)": layout.test}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("layout", layout.kind)
+    table.add_row("images", ", ".join(f"{name}: {len(pairs)}" for name, pairs in parts.items() if pairs))
+    for what, counts in (("size", summary.sizes), ("channels", summary.channels), ("type", summary.dtypes)):
+        table.add_row(what, _counted(counts))
+    if summary.groups:
+        table.add_row("groups", _counted(summary.groups))
+    if legend is not None:
+        table.add_row(
+            "masks", "ids of objects" if legend.kind == "instances" else "colours" * legend.coloured or "classes"
+        )
+        if layout.legend:
+            table.add_row("legend", str(layout.legend))
+        for name, value, share in zip(legend.names, legend.values, summary.class_shares, strict=True):
+            meaning = "id 1, 2, ..." if legend.kind == "instances" and value else f"mask value {value_text(value)}"
+            table.add_row("class", f"{name} ({meaning}): {100 * share:.2f} %")
+        if legend.kind == "instances":
+            table.add_row("objects", f"{summary.objects}, of which {summary.touching} touch another one")
+        if legend.ignore is not None:
+            ignored = f"mask value {value_text(legend.ignore)}: {100 * summary.share_ignored:.2f} % of all pixels"
+            table.add_row("not annotated", ignored)
+    console().print(table)
+    for problem in found.problems:
+        say(f"{problem.severity}: {problem.line}")
+    errors, warnings = len(found.errors), len(found.problems) - len(found.errors)
+    say(f"errors: {errors}, warnings: {warnings}" if found.problems else "no problems")
+
+
+def _counted(counts: Mapping[Any, int]) -> str:
+    shown = [f"{value} ({count})" for value, count in list(counts.items())[:6]]
+    return ", ".join(shown) + (f" and {len(counts) - 6} others" if len(counts) > 6 else "")
+
+
+def show_scores(scores: dict[str, Any], names: list[str]) -> None:
+    """A table of scores on standard error."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for title in ("Dice", "IoU", "Dice per image", "images with it", "false alarms"):
+        table.add_column(title, justify="right")
+    for k, name in enumerate(names):
+        with_it = scores["images"] - scores["unannotated_images"] - scores["empty_images"][k]
+        table.add_row(
+            name,
+            *(_figure(scores[key][k]) for key in ("dice", "iou", "image_dice")),
+            str(with_it),
+            f"{scores['false_alarms'][k]} of {scores['empty_images'][k]} without" if scores["empty_images"][k] else "-",
+        )
+    console().print(table)
+    say(
+        f"pixel accuracy {scores['pixel_accuracy']:.4f} over {count(scores['images'], 'image')}, "
+        f"{scores['pixels']} pixels"
+    )
+    say("Dice and IoU pool all pixels; 'per image' is the mean over the images that hold the class.")
+    if scores["objects"]:
+        _show_objects(scores["objects"])
+    if regions := scores["regions"]:
+        best, known = regions["best"], regions["validation"]
+        say(
+            f"regions of class {regions['region_class']}, best threshold {best['threshold']:.2f}: {_region_words(best)}"
+        )
+        if known:
+            say(f"  at the threshold found on validation, {known['threshold']:.2f}: {_region_words(known)}")
+        say(f"  warping error {regions['warping_error']:.6f}")
+
+
+def _show_objects(objects: dict[str, Any]) -> None:
+    """How well objects were found and parted."""
+    from rich.table import Table
+
+    say(
+        f"objects: {objects['truth_objects']} annotated, {objects['predicted_objects']} predicted; "
+        f"{objects['missed']} missed, {objects['spurious']} false, {objects['splits']} split, "
+        f"{objects['merges']} merged; SEG {_figure(objects['seg'])}"
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("objects at IoU")
+    at = {f"{objects['thresholds'][i]:g}": i for i in (0, 5)}
+    for title in (*at, "mean 0.5..0.95"):
+        table.add_column(title, justify="right")
+    for name, title in (("average_precision", "average precision"), ("f1", "F1"), ("panoptic_quality", "panoptic")):
+        table.add_row(title, *(_figure(objects[name][i]) for i in at.values()), _figure(objects[f"mean_{name}"]))
+    console().print(table)
+
+
+def _region_words(r: dict[str, Any]) -> str:
+    return f"V_rand {r['v_rand']:.4f}, V_info {r['v_info']:.4f}, Rand error {r['rand_error']:.4f}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def show_result(result: TrainResult | FoldsResult | LearningCurve) -> None:
+    """How a training ended, and what to do next."""
+    from useg.loop import TrainResult
+
+    if not isinstance(result, TrainResult):
+        _show_several(result)
+        return
+    dice = f", validation Dice {result.validation:.4f}" if result.validation is not None else ", not validated yet"
+    if result.quality is not None:
+        dice += f", panoptic quality of objects {result.quality:.4f}"
+    ended = "finished" if result.finished else "stopped"
+    skipped = f" ({result.skipped} skipped: loss not finite, see metrics.jsonl)" if result.skipped else ""
+    say(f"{ended} after {count(result.steps, 'step')}{skipped}{dice}: {result.model}")
+    run = shlex.quote(str(result.run))
+    if result.finished:
+        say(f"next: useg predict {run} IMAGES -o OUT")
+    else:
+        say(f"go on with: useg train -o {run} --resume")
+
+
+def _show_several(result: FoldsResult | LearningCurve) -> None:
+    """How several runs in one budget ended."""
+    from rich.table import Table
+
+    from useg.folds import FoldsResult
+
+    run = shlex.quote(str(result.run))
+    if not result.finished:
+        say(f"stopped; go on with: useg train -o {run} --resume")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    if isinstance(result, FoldsResult):
+        scored_objects = any(fold.quality is not None for fold in result.folds)
+        for title in ("fold", "held-out images", "Dice", *(["panoptic quality"] if scored_objects else [])):
+            table.add_column(title, justify="right")
+        for number, fold in enumerate(result.folds):
+            quality = [_figure(fold.quality)] if scored_objects else []
+            table.add_row(str(number), str(len(fold.images)), _figure(plain(fold.dice)), *quality)
+        console().print(table)
+        assert result.evaluation is not None
+        pooled = _figure(plain(result.evaluation.overlap.foreground_dice))
+        say(f"mean Dice of the folds {result.mean:.4f}, standard deviation {result.deviation:.4f}")
+        say(f"all images, each by the model that did not see it: Dice {pooled}")
+        say(f"next: useg predict {run} IMAGES -o OUT  (averages the models of all folds)")
+        return
+    assert result.fit is not None
+    for title in ("training images", "Dice", "steps"):
+        table.add_column(title, justify="right")
+    for images, dice, steps in zip(result.fit.images, result.fit.scores, result.steps, strict=True):
+        table.add_row(str(images), _figure(plain(dice)), str(steps))
+    console().print(table)
+    for sentence in result.words:
+        say(sentence)
+    say(f"next: useg predict {run} IMAGES -o OUT")
+
+
+def count(number: int, what: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{number} {what}" + "s" * (number != 1)

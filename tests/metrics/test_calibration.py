@@ -1,0 +1,79 @@
+"""Calibration: the error by its definition, and a temperature that takes out what another put in."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from useg.labels import IGNORE
+from useg.metrics.calibration import BINS, RANGE, Reliability, count_reliability, fit_temperature, reliability, temper
+
+
+def honest(classes: int, pixels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities, and classes drawn by them."""
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(classes, 0.5), pixels).T
+    truth = (rng.random(pixels) > probabilities.cumsum(0)).sum(0).clip(max=classes - 1)
+    return probabilities, truth
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_honest_probabilities_have_no_error_and_temperature_1(classes: int) -> None:
+    probabilities, truth = honest(classes, 200_000, 0)
+    assert reliability([count_reliability(probabilities, truth)]).error < 0.01
+    assert fit_temperature(probabilities, truth) == pytest.approx(1, abs=0.02)
+
+
+@given(st.floats(0.7, 5), st.integers(2, 4), st.integers(0, 9))
+def test_the_temperature_that_was_put_in_is_taken_out(temperature: float, classes: int, seed: int) -> None:
+    probabilities, truth = honest(classes, 20_000, seed)
+    spoilt = temper(probabilities, 1 / temperature)  # too sure for temperatures above 1
+    assert fit_temperature(spoilt, truth) == pytest.approx(temperature, rel=0.1)
+    np.testing.assert_allclose(temper(spoilt, temperature), probabilities, atol=1e-6)
+
+
+def test_the_error_by_its_definition() -> None:
+    probabilities = np.array([[0.9, 0.9, 0.9, 0.9, 0.61], [0.1, 0.1, 0.1, 0.1, 0.39]])
+    truth = np.array([0, 0, 0, 1, 1])
+    found = reliability([count_reliability(probabilities, truth)])
+    assert found.error == pytest.approx((4 * abs(0.75 - 0.9) + abs(0 - 0.61)) / 5)
+    assert sum(found.counts) == 5
+
+
+@given(st.integers(0, 99), st.integers(1, 4))
+def test_parts_add_up_and_what_does_not_count_does_not(seed: int, parts: int) -> None:
+    probabilities, truth = honest(3, 300, seed)
+    whole = count_reliability(probabilities, truth)
+    cuts = np.array_split(np.arange(300), parts)
+    np.testing.assert_allclose(np.sum([count_reliability(probabilities[:, c], truth[c]) for c in cuts], 0), whole)
+    within = np.random.default_rng(seed).random(300) < 0.5
+    hidden = np.where(within, truth, IGNORE)
+    np.testing.assert_array_equal(
+        count_reliability(probabilities, hidden), count_reliability(probabilities, truth, within=within)
+    )
+
+
+@given(st.floats(0.3, 8))
+def test_labels_stay(temperature: float) -> None:
+    probabilities, _ = honest(4, 500, 1)
+    np.testing.assert_array_equal(temper(probabilities, temperature).argmax(0), probabilities.argmax(0))
+
+
+def test_nothing_is_known_of_no_pixel() -> None:
+    empty = reliability([np.zeros((3, BINS))])
+    assert math.isnan(empty.error)
+    assert empty.as_dict()["error"] is None
+    assert empty.as_dict()["accuracy"] == [None] * BINS
+    assert fit_temperature(np.zeros((2, 0)), np.zeros(0, int)) == 1
+
+
+def test_certain_pixels_keep_the_temperature_in_range() -> None:
+    right = np.array([[1.0, 1.0], [0.0, 0.0]])
+    for truth in ([0, 0], [1, 1]):
+        assert RANGE[0] <= fit_temperature(right, np.array(truth)) <= RANGE[1]
+
+
+def test_error_is_between_0_and_1() -> None:
+    assert Reliability((2,), (1.0,), (0.0,)).error == 1
