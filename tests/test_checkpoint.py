@@ -69,6 +69,35 @@ def test_the_state_keeps_every_number(data: st.DataObject) -> None:
     assert RunState.model_validate_json(state.model_dump_json()) == state
 
 
+scores = st.floats(0, 1)
+
+
+@given(start=scores, later=st.lists(scores, min_size=1, max_size=6), chance=st.floats(0, 0.2))
+def test_no_later_model_is_kept_that_is_worse_than_the_start(start: float, later: list[float], chance: float) -> None:
+    state = RunState()
+    assert state.judge(start, start, None, chance=chance, fair=True)
+    kept = start
+    for state.step, score in enumerate(later, start=1):
+        if state.judge(score, score, None, chance=chance, fair=True):
+            kept = score
+    assert kept >= start
+    assert kept >= max([start, *later]) - chance
+    assert (state.best_dice, state.best) == (kept, max(start, *later) if state.best_step else start)
+    assert (state.before, state.after) == (start, max(later))
+    assert (state.best_step == 0) == (max(later) <= start)
+
+
+@given(start=scores | st.none(), later=st.lists(scores, min_size=1, max_size=6))
+def test_a_start_whose_score_is_too_good_is_not_kept(start: float | None, later: list[float]) -> None:
+    """As where nothing could be scored at the start: the choice is among later models alone."""
+    state = RunState()
+    state.judge(start, start, None, chance=0.0, fair=False)
+    taken = [state.judge(score, score, None, chance=0.0, fair=False) for state.step, score in enumerate(later, start=1)]
+    assert taken[0]
+    assert state.best_dice == state.best == max(later)
+    assert state.before == start
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "other network", "no state", "text"])
 def test_a_damaged_state_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file

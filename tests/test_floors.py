@@ -18,7 +18,7 @@ FLOORS = [
     ["settings", "inputs", "runner", "views"],
     ["plan", "predict"],
     ["blocks", "evaluate", "checkpoint", "pace", "card"],
-    ["workers", "validate"],
+    ["workers", "validate", "start"],
     ["report"],
     ["store_plan"],
     ["predict_store"],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import make_card
 from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.samples import Sampler
@@ -16,6 +17,7 @@ from useg.errors import SettingsError
 from useg.plan import ENOUGH_STEPS, USABLE, WIDTHS, make_plan
 from useg.settings import Settings, load_settings, override, save_settings
 from useg.unet.borders import BorderSettings
+from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
 
 few = settings(max_examples=15, deadline=None)
@@ -243,3 +245,36 @@ def test_a_damaged_settings_file_is_named(text: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"settings\.toml") as caught:
         load_settings(path)
     assert "\n" not in str(caught.value)
+
+
+@few
+@given(st.data(), st.sampled_from(["auto", "paper"]))
+def test_an_earlier_model_decides_its_own_network(data: st.DataObject, recipe: str) -> None:
+    patch = data.draw(st.sampled_from([1, 2]))
+    network = UNetSettings(
+        in_channels=data.draw(st.sampled_from([1, 3])),
+        classes=data.draw(st.integers(2, 4)),
+        depth=data.draw(st.integers(1, 3)),
+        width=data.draw(st.integers(2, 20)),
+        padding=data.draw(st.sampled_from(["same", "valid"])),
+        norm=data.draw(st.sampled_from(["none", "batch"])),
+        patch=patch,
+    )
+    fixed = NormaliseSettings(kind="fixed", mean=[5.0] * network.in_channels, std=[2.0] * network.in_channels)
+    start = make_card(network, normalise=fixed)
+    plan = make_plan(examples(), TWO, Settings.model_validate({"recipe": recipe}), None, lambda _: 1 / 0, start)
+    found, fresh = plan.settings, make_plan(examples(), TWO, Settings.model_validate({"recipe": recipe})).settings
+    assert found.network == network.model_copy(update={"in_channels": 1, "classes": 2})
+    assert all(found.network.geometry.fits(n) for n in found.samples.crop)
+    # Gray values are read as before, unless it knew other channels.
+    assert found.normalise == (fixed if network.in_channels == 1 else fresh.normalise)
+    assert found.optimiser.learning_rate < fresh.optimiser.learning_rate
+    assert plan.reasons[0].startswith(f"network: that of the earlier model, depth {network.depth}")
+
+
+def test_the_users_word_holds_against_an_earlier_model() -> None:
+    start = make_card(UNetSettings(depth=2, width=6, padding="same"))
+    asked = {"network.depth": 1, "optimiser.learning_rate": 0.5, "normalise.kind": "none"}
+    plan = make_plan(examples(), TWO, Settings(), asked, None, start)
+    assert (plan.settings.network.depth, plan.settings.network.width) == (1, 6)
+    assert (plan.settings.optimiser.learning_rate, plan.settings.normalise.kind) == (0.5, "none")

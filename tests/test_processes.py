@@ -21,6 +21,7 @@ from useg.demo import draw_data_set
 from useg.errors import SettingsError
 from useg.predict import Predictor, PredictSettings
 from useg.processes import ALONE, Team, join
+from useg.settings import load_settings
 from useg.train import train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun and gloo are tried on POSIX systems")
@@ -64,6 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     draw_data_set(folder / "cells", train_images=6, test_images=0, size=128, ids=True)
     train(folder / "cells", folder / "one_then_two", steps=STEPS, overrides=SGD, watch=stop_after(STOP))
+    train(folder / "cells", folder / "one/begun", steps=STEPS, overrides=SGD, start=folder / "one_then_two")
     process = start(WORKER, str(folder))
     for name, overrides in RUNS.items():
         train(folder / "cells", folder / "one" / name, steps=STEPS, overrides=overrides)
@@ -91,6 +93,13 @@ def test_the_loss_curve_is_that_of_one_process(name: str, most: float, folder: P
     assert images(one) == images(two)
     assert (one / "settings.toml").read_bytes() == (two / "settings.toml").read_bytes()
     assert {f.name for f in one.iterdir()} == {f.name for f in two.iterdir()}
+
+
+def test_all_start_from_the_same_earlier_model(folder: Path, results: list[dict[str, Any]]) -> None:
+    assert furthest(folder / "one/begun", folder / "two/begun") < 1e-5
+    assert results[0]["begun"] == results[1]["begun"]
+    assert (folder / "one/begun/settings.toml").read_bytes() == (folder / "two/begun/settings.toml").read_bytes()
+    assert load_settings(folder / "two/begun/settings.toml").start.model
 
 
 def test_a_shared_step_has_the_loss_gradients_and_statistics_of_the_whole(folder: Path) -> None:

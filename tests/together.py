@@ -123,6 +123,9 @@ def everything(folder: Path) -> None:
         watch = Watcher(on_text=said.append, on_progress=told)
         results[name] = plain(train(data, folder / "two" / name, steps=STEPS, overrides=overrides, watch=watch))
     results["said"] = len(said)
+    # What it starts from is on the machine of the first one only.
+    start = folder / "one_then_two" if team.first else folder / "nowhere"
+    results["begun"] = plain(train(data, folder / "two/begun", steps=STEPS, overrides=SGD, start=start))
     results["timed"] = plain(train(data, folder / "timed", minutes=0.05, overrides=SGD))
     watch = stop_after(STOP, asked=not team.first)  # the last one alone is told to stop
     results["stopped"] = plain(train(data, folder / "two_then_one", steps=STEPS, overrides=SGD, watch=watch))

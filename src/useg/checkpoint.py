@@ -30,7 +30,10 @@ class RunState(BaseModel):
         best: highest score so far by which models are chosen: mean Dice over all classes, or panoptic quality where
             masks number objects.
         best_dice, best_quality: of the model that is kept as the best, mean Dice over the foreground and panoptic
-            quality.
+            quality; best_step: the step after which it was validated.
+        before, after: of the model that the run started from, and the best of those that it trained, panoptic quality
+            where masks number objects, else mean Dice over the foreground.
+        floor: no model with a lower score than this is kept: that of the one that the run started from.
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
         objects: how objects are told apart, as the last validation found it, where masks number them; temperature: of
@@ -47,6 +50,10 @@ class RunState(BaseModel):
     best: float | None = None
     best_dice: float | None = None
     best_quality: float | None = None
+    best_step: int = 0
+    before: float | None = None
+    after: float | None = None
+    floor: float = -1.0
     validated: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
@@ -55,6 +62,33 @@ class RunState(BaseModel):
     bad_in_row: int = 0
     skipped: int = 0
     finished: bool = False
+
+    def judge(
+        self, score: float | None, dice: float | None, quality: float | None, *, chance: float, fair: bool
+    ) -> bool:
+        """Note what a validation found; whether its model is the best so far, and to be kept as such.
+
+        Of equally good models the later one: a few objects more or less are chance, and rates have fallen since. But
+        none is kept that is worse than the one that the run started from.
+
+        Args:
+            score: by which models are chosen; None where nothing was annotated to score against.
+            dice, quality: mean Dice over the foreground, and panoptic quality where masks number objects.
+            chance: by how much scores differ without a reason.
+            fair: whether the score of the model that the run started from can be held against others.
+        """
+        shown = dice if quality is None else quality
+        if self.step == 0:
+            self.before, self.best_dice, self.best_quality = shown, dice, quality
+            self.best, self.floor = (score, self.floor if score is None else score) if fair else (None, self.floor)
+            return True
+        if shown is not None:
+            self.after = max(shown, self.after or 0.0)
+        if self.best is not None and (score is None or score <= max(self.best - chance, self.floor)):
+            return False
+        self.best = score if self.best is None else max(self.best, score or 0.0)
+        self.best_step, self.best_dice, self.best_quality = self.step, dice, quality
+        return True
 
 
 def save_checkpoint(
@@ -114,9 +148,12 @@ def _damaged(path: Path, error: Exception) -> TrainingError:
 
 
 def read_log(path: Path, steps: int) -> list[dict[str, Any]]:
-    """Records of `metrics.jsonl` up to `steps`; what a kill cut short or a checkpoint did not keep is left out."""
+    """Records of `metrics.jsonl` up to `steps`; what a kill cut short or a checkpoint did not keep is left out.
+
+    With 0 steps there is no checkpoint, and the run begins anew.
+    """
     records = []
-    if path.is_file():
+    if steps and path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)

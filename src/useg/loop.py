@@ -79,6 +79,9 @@ class TrainResult:
         validation: mean Dice of the best model on the held-out images; None when it was never validated.
         quality: its panoptic quality there, where masks number objects.
         finished: False when it was stopped before its budget was spent; it can then be resumed.
+        before, after: where the run started from an earlier model, the score of that one and of the best that was
+            trained since, on the same images: panoptic quality where masks number objects, else mean Dice.
+        kept_start: none was better, so `model` holds the earlier model's weights.
     """
 
     run: Path
@@ -88,6 +91,9 @@ class TrainResult:
     validation: float | None
     quality: float | None
     finished: bool
+    before: float | None = None
+    after: float | None = None
+    kept_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,8 +185,9 @@ class Loop:
         state, saved = self.state, time.monotonic()
         if not state.finished:
             with torch.random.fork_rng(devices=[]):
-                # The session before may have been stopped between a step and its validation.
-                if state.step and self._validation_due():
+                # The model that is started from is the first to be the best; and the session before may have been
+                # stopped between a step and its validation.
+                if self._validation_due() if state.step else self.settings.start.model:
                     self._validate()
                 for batch in self._batches():
                     self._step(batch)
@@ -302,7 +309,7 @@ class Loop:
         overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation, self.parts.train)
         if threads:
             torch.set_num_threads(self.team.split(threads))
-        state.validated, state.validated_at = state.validated + 1, state.progress
+        state.validated, state.validated_at = state.validated + (state.step > 0), state.progress
         state.validation_seconds = time.monotonic() - begun
         found = overlap.as_dict() | ({"objects": objects.as_dict()} if objects else {})
         self._write({"step": state.step, "validation": found})
@@ -310,11 +317,8 @@ class Loop:
         self._quality = _known(objects.panoptic_quality[0]) if objects else None
         mean = self._quality if objects else _known(overlap.mean_dice)
         self.card, state.objects, state.temperature = card, card.objects, card.temperature
-        # Of equally good models the later one: a few objects more or less are chance, and rates have fallen since.
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
-        if state.best is None or (mean is not None and mean > state.best - chance):
-            state.best = mean if state.best is None else max(state.best, mean or 0.0)
-            state.best_dice, state.best_quality = self._dice, self._quality
+        if state.judge(mean, self._dice, self._quality, chance=chance, fair=s.start.fair):
             scores = {"step": state.step, "images": len(self.parts.validation), **found}
             self._save_model(MODEL, scores)
         self._tell("validated", None, 0.0)
@@ -338,8 +342,9 @@ class Loop:
 
     def _result(self) -> TrainResult:
         s = self.state
-        found = self.team.from_first(lambda: (s.step, s.skipped, s.best_dice, s.best_quality, s.finished))
-        return TrainResult(self.run, self.run / MODEL, *found)
+        started = (s.before, s.after, not s.best_step) if self.settings.start.model else ()
+        told = (s.step, s.skipped, s.best_dice, s.best_quality, s.finished, *started)
+        return TrainResult(self.run, self.run / MODEL, *self.team.from_first(lambda: told))
 
     def _save(self) -> None:
         if self.team.first:

@@ -19,6 +19,7 @@ from useg.errors import SettingsError
 from useg.settings import Settings, override
 from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.losses import LossSettings
+from useg.unet.model import ModelCard
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings
 
@@ -36,6 +37,8 @@ WIDEN = 1
 """A gap of three pixels between touching objects, not the paper's one: more of them come apart."""
 USABLE = 0.8
 """Share of a budget of minutes that is left for steps: reading, samples and validations take the rest."""
+START_RATE = 0.3
+"""The highest learning rate of a run that starts from an earlier model, as a share of that of a fresh one."""
 FINE = 4.0
 """Where the thinner half of the classes is thinner than this, in pixels, the network must look at single pixels."""
 
@@ -54,6 +57,7 @@ def make_plan(
     base: Settings,
     overrides: Mapping[str, Any] | None = None,
     pace: Callable[[Settings], float] | None = None,
+    start: ModelCard | None = None,
 ) -> Plan:
     """Choose all settings for the training images.
 
@@ -63,19 +67,30 @@ def make_plan(
         base: recipe, seed, data, budget and machine; its other sections are replaced by what is planned.
         overrides: dotted names and values that the user insists on, such as {"network.width": 32}.
         pace: seconds that a training step takes with given settings; None plans the narrowest network.
+        start: card of the model that training starts from: its network and its normalisation are taken, but for the
+            numbers of channels and classes, and the learning rate stays lower.
 
     Raises:
         SettingsError: an override does not exist or has a value that it cannot have.
     """
     symmetries = find_symmetries([e.image for e in train], [e.labels for e in train])
     shares = class_shares(train, legend.classes)
-    planned = _paper(train, legend, shares) if base.recipe == "paper" else _auto(train, legend, shares, symmetries)
-    settings = override(base.model_copy(update=planned.settings), overrides or {})
-    _check_fit(settings, train[0].image.shape[0], legend.classes)
-    reasons = planned.reasons
+    channels = train[0].image.shape[0]
+    kept = {"in_channels": channels, "classes": legend.classes}
+    given = None if start is None else start.network.model_copy(update=kept)
+    if base.recipe == "paper":
+        planned = _paper(train, legend, shares, given)
+    else:
+        planned = _auto(train, legend, shares, symmetries, given)
+    settings, reasons = base.model_copy(update=planned.settings), planned.reasons
+    settings = override(settings if start is None else _from_start(settings, start), overrides or {})
+    _check_fit(settings, channels, legend.classes)
+    if start is not None:
+        reasons = [_about_start(settings), *reasons[1:]]
     if legend.kind == "instances":
         reasons = [*reasons, _about_borders(train, settings.loss.borders)]
-    if base.recipe == "auto" and pace is not None and "network.width" not in (overrides or {}):
+    probed = start is None and "network.width" not in (overrides or {})
+    if base.recipe == "auto" and pace is not None and probed:
         settings, reason = _widen(settings, pace)
         reasons = [reasons[0], reason, *reasons[1:]]
     if "score_shift" in (overrides or {}):
@@ -114,14 +129,36 @@ class _Choice:
     reasons: list[str]
 
 
-def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries) -> _Choice:
+def _from_start(settings: Settings, start: ModelCard) -> Settings:
+    """What else the earlier model decides: how gray values are read, where it knows as many channels, and the rate."""
+    fits = start.normalise.kind != "fixed" or len(start.normalise.mean) == settings.network.in_channels
+    rate = settings.optimiser.learning_rate * START_RATE
+    update = {
+        "normalise": start.normalise if fits else settings.normalise,
+        "optimiser": settings.optimiser.model_copy(update={"learning_rate": rate}),
+    }
+    return settings.model_copy(update=update)
+
+
+def _about_start(settings: Settings) -> str:
+    n, rate = settings.network, settings.optimiser.learning_rate
+    pixels = f"{n.patch}x{n.patch} patches" if n.patch > 1 else "single pixels"
+    return (
+        f"network: that of the earlier model, depth {n.depth}, width {n.width}, {n.padding} padding, norm: {n.norm}, "
+        f"on {pixels}; it has learned before, so the learning rate rises to {rate:g} only"
+    )
+
+
+def _auto(
+    train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries, given: UNetSettings | None
+) -> _Choice:
     channels, smallest = train[0].image.shape[0], min(min(e.labels.shape) for e in train)
     # Of two classes the thinner one; of many, single thin ones are not worth a quarter of the samples of all others.
     thickness = float(np.nanpercentile(class_thickness(train, legend.classes), 50, method="lower"))
     patch = 2 if thickness >= FINE and smallest >= CROP else 1
     # The bottleneck should still see a few pixels of the smallest image.
     depth = int(np.clip(np.log2(max(smallest, 16) / 8), 1, 4))
-    network = UNetSettings(
+    network = given or UNetSettings(
         in_channels=channels,
         classes=legend.classes,
         depth=depth,
@@ -132,7 +169,7 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
         dropout=0.0,
         patch=patch,
     )
-    largest = CROP if patch == 1 else CROP * 3 // 2
+    largest = CROP if network.patch == 1 else CROP * 3 // 2
     crop = network.geometry.fit_up(min(largest, max(smallest, 64)))
     rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
     samples = SampleSettings(
@@ -159,6 +196,8 @@ def _auto(train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetri
         f"augmentation: {symmetries.reason}",
         "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
     ]
+    if given:
+        del reasons[1]  # nothing was chosen
     loss = LossSettings(dice=1.0)
     if legend.kind == "instances":
         loss = loss.model_copy(update={"borders": BorderSettings(widen=WIDEN)})
@@ -179,8 +218,9 @@ def _about_borders(train: Sequence[Example], borders: BorderSettings) -> str:
     )
 
 
-def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Choice:
-    network = UNetSettings(in_channels=train[0].image.shape[0], classes=legend.classes)
+def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray, given: UNetSettings | None) -> _Choice:
+    network = given or UNetSettings(in_channels=train[0].image.shape[0], classes=legend.classes)
+    tile = network.geometry.fit_up(572)
     weights = (1 / np.maximum(shares, 1e-3)) / (1 / np.maximum(shares, 1e-3)).mean()
     # Gray-value variation is named in the paper without figures: contrast and brightness stay at their defaults.
     augment = NO_AUGMENTATION.model_copy(
@@ -197,7 +237,7 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Cho
     borders = BorderSettings() if instances else BorderSettings(weight=0)
     chosen = {
         "network": network,
-        "samples": SampleSettings(crop=(572, 572), batch=1),
+        "samples": SampleSettings(crop=(tile, tile), batch=1),
         "augment": augment,
         "loss": LossSettings(class_weights=[round(float(w), 4) for w in weights], borders=borders),
         "optimiser": OptimiserSettings(
@@ -211,7 +251,8 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray) -> _Cho
         ),
     }
     reasons = [
-        "network: the paper's, 31.0 M parameters, valid convolutions, dropout; samples: one tile of 572x572 a step",
+        "network: the paper's, 31.0 M parameters, valid convolutions, dropout",
+        f"samples: one tile of {tile}x{tile} pixels a step",
         "loss: cross-entropy, classes weighted by the inverse of their share; SGD with momentum 0.99",
         "augmentation: rotations, flips and elastic deformation (3x3 grid, 10 pixels), as in the paper",
     ]

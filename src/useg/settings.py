@@ -68,6 +68,23 @@ class DataSettings(_Section):
         return self
 
 
+class StartSettings(_Section):
+    """The earlier model that training starts from, if any.
+
+    Attributes:
+        model: its file. digest: its SHA-256, so that a run that begins again begins with the same; a run that is
+            resumed needs neither.
+        seen: checksums of the images that it was trained on, and those before it; see `useg.card.checksums`.
+        fair: whether the held-out images are new to it; where they are not, its score is too good, and is told but not
+            held against those of later models.
+    """
+
+    model: str = ""
+    digest: str = ""
+    seen: str = ""
+    fair: bool = True
+
+
 class BudgetSettings(_Section):
     """When training ends: after `minutes`, all included, or after `steps`; where both are set, whatever comes first."""
 
@@ -104,6 +121,7 @@ class Settings(_Section):
     validations: int = Field(10, ge=1)
     score_shift: list[float] = []
     data: DataSettings = DataSettings()
+    start: StartSettings = StartSettings()
     budget: BudgetSettings = BudgetSettings()
     machine: MachineSettings = MachineSettings()
     network: UNetSettings = UNetSettings()

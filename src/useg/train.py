@@ -13,6 +13,7 @@ import numpy as np
 
 from useg import machine
 from useg.atomic import require_output_folder
+from useg.checkpoint import STATE
 from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.prepare import Reader, prepare, read_annotated
@@ -24,6 +25,8 @@ from useg.pace import step_seconds
 from useg.plan import make_plan
 from useg.processes import Team, join
 from useg.settings import MachineSettings, Settings, load_settings, override, save_settings
+from useg.start import begin, choose_start, held_out_fairly
+from useg.unet.model import find_model, read_card
 
 SETTINGS = "settings.toml"
 
@@ -38,6 +41,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     overrides: Mapping[str, Any] | None = None,
+    start: str | Path | None = None,
     watch: Watcher | None = None,
     spent: float = 0.0,
     read: Reader = read_annotated,
@@ -55,6 +59,8 @@ def train(
         resume: go on with the run in `run`; its own settings hold, and `data` may be left out.
         device: "auto", "cpu", "cuda" or "mps".
         overrides: settings by dotted name, such as {"network.width": 32}.
+        start: a model file or run folder whose network is trained further. Other classes and channels are allowed, and
+            what fits is taken. Where no later model is better on the held-out images, its weights stay the best.
         watch: told what happens, and asked whether to stop.
         spent: seconds that the caller used up before, on the same budget.
         read: reads the data set, such as a function that remembers what it read before.
@@ -62,6 +68,7 @@ def train(
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on; said before training begins.
         OutputError: `run` holds a run already. SettingsError: a setting cannot be.
+        ModelError: `start` is no model, or is damaged.
         TrainingError: losses stopped being finite, or the run cannot be resumed.
     """
     started = time.monotonic() - spent
@@ -71,21 +78,33 @@ def train(
     team = join()
     if not team.first:
         watch = Watcher(should_stop=watch.should_stop)
-    asked = {"recipe": recipe, "budget.minutes": minutes, "budget.steps": steps, "machine.device": device}
+    asked: dict[str, Any] = {
+        "recipe": recipe,
+        "budget.minutes": minutes,
+        "budget.steps": steps,
+        "machine.device": device,
+    }
     with team.failing_as_one():
-        resuming, found = team.from_first(lambda: _begin(data, run, resume, asked, overrides or {}))
+        resuming, found = team.from_first(lambda: _begin(data, run, resume, asked, overrides or {}, start))
         settings = Settings.model_validate(found)
         folder = Path(data or settings.data.folder)
         team.fit(machine.find_device(settings.machine.device))  # one that is not there is said before data are read
         prepared = prepare(folder, **settings.data.how_to_read(), read=read)
-        legend, parts = prepared.legend, prepared.parts
-        layout = prepared.layout
+        legend, layout = prepared.legend, prepared.layout
+        parts, fair = held_out_fairly(
+            prepared.parts, settings.start, divided=not layout.val and not settings.data.folds
+        )
         names = f"; names of classes from {layout.legend}" if layout.legend else ""
         watch.on_text(f"layout: {layout.kind}{names}")
         for problem in prepared.problems:
             watch.on_text(f"note: {problem.line}")
         watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
         watch.on_text(parts.reason)
+        if settings.start.model and not settings.start.seen:
+            watch.on_text(
+                "note: the earlier model does not know which images it was trained on; its score is too good "
+                "where held-out ones are among them"
+            )
         fingerprint = _fingerprint([*parts.train, *parts.validation])
         if len(set(team.gather(fingerprint))) > 1:
             raise DataError(f"{folder}: not all processes read the same images and masks; give each machine the same")
@@ -96,30 +115,48 @@ def train(
                 )
         else:
             update = {"fingerprint": fingerprint, "validation_names": [e.name for e in parts.validation]}
-            known = settings.model_copy(update={"data": settings.data.model_copy(update=update)})
+            begun = settings.start.model_copy(update={"fair": fair})
+            known = settings.model_copy(update={"data": settings.data.model_copy(update=update), "start": begun})
             planned = team.from_first(lambda: _plan(parts, legend, known, overrides or {}, watch, team))
             settings = Settings.model_validate(planned)
+        weights = None
+        if settings.start.model and not team.from_first((run / STATE).is_file):
+            weights, found_there = begin(settings, legend, team)
+            watch.on_text(f"starts from {settings.start.model}: {found_there.words}")
         loop = Loop(run, settings, legend, parts, watch, started, team)
+        if weights is not None:
+            loop.network.load_state_dict(weights)
+            loop.averaged.load_state_dict(weights)
         if not resuming and team.first:
             save_settings(run / SETTINGS, settings)  # last, so that settings which cannot run leave no run behind
         return loop.go()
 
 
 def _begin(
-    data: str | Path | None, run: Path, resume: bool, asked: Mapping[str, Any], overrides: Mapping[str, Any]
+    data: str | Path | None,
+    run: Path,
+    resume: bool,
+    asked: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    start: str | Path | None,
 ) -> tuple[bool, dict[str, Any]]:
     """Whether a run is resumed, and the settings to read the data with."""
     require_output_folder(run)
+    if named := [name for name in overrides if name.partition(".")[0] == "start"]:
+        raise SettingsError(f"--set {named[0]}: name the model to start from with --from")
     if resume and (run / SETTINGS).is_file():
         settings = load_settings(run / SETTINGS)
         budget = {name: value for name, value in asked.items() if name.startswith("budget.")}
-        refuse_other_settings(settings, {**budget, **overrides})
+        same = None if start is None else str(find_model(Path(start)).resolve())
+        refuse_other_settings(settings, {**budget, **overrides, "start.model": same})
         return True, settings.model_dump(mode="json")
     if data is None:
         raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
     if (run / SETTINGS).exists() or (run / "model.safetensors").exists():
         raise OutputError(f"{run}: already holds a run; go on with --resume, or name another folder")
     begin = {**asked, "data.folder": str(Path(data).resolve())}
+    if start is not None:
+        begin["start"] = choose_start(Path(start))
     if asked["budget.minutes"] is None and asked["budget.steps"] is None:
         begin["budget.minutes"] = 10.0
     return False, early_settings(override(Settings(), begin), overrides).model_dump(mode="json")
@@ -137,7 +174,8 @@ def _plan(
         mine = found.model_copy(update={"threads": team.split(found.threads)})
         return step_seconds(planned.model_copy(update={"samples": samples, "machine": mine}))
 
-    plan = make_plan(parts.train, legend, settings.model_copy(update={"machine": found}), overrides, pace)
+    start = read_card(Path(settings.start.model)) if settings.start.model else None
+    plan = make_plan(parts.train, legend, settings.model_copy(update={"machine": found}), overrides, pace, start)
     for reason in plan.reasons:
         watch.on_text(reason)
     settings = plan.settings.model_copy(update={"machine": found})  # not what was asked, what was found
