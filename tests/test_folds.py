@@ -245,3 +245,15 @@ def test_a_fold_without_foreground_is_left_out_of_the_mean() -> None:
     assert result.as_dict()["folds"][1]["dice"] is None
     empty = FoldsResult(Path("run"), Path("m"), [], None, False).as_dict()
     assert (empty["mean"], empty["deviation"], empty["total"]) == (None, None, None)
+
+
+def test_objects_are_judged_too(tmp_path: Path) -> None:
+    draw_data_set(tmp_path / "data", train_images=4, test_images=1, size=64, ids=True)
+    given_too = {**TINY, "data.masks": "instances"}
+    result = train_folds(tmp_path / "data", tmp_path / "run", folds=2, steps=2, overrides=given_too)
+    assert result.evaluation is not None and result.evaluation.objects is not None
+    assert all(fold.quality is not None for fold in result.folds)
+    with safe_open(result.model, framework="pt") as file:
+        card = ModelCard.model_validate_json(file.metadata()[KEY])
+    assert card.objects is not None
+    assert card.scores["objects"]["truth_objects"] == result.evaluation.objects.truth_objects
