@@ -28,6 +28,7 @@ FLOORS = [
     ["suggest"],
     ["proposals"],
     ["score_files"],
+    ["watch"],
     ["loop"],
     ["train"],
     ["several"],

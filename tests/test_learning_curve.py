@@ -13,10 +13,10 @@ from useg.demo import draw_data_set
 from useg.errors import DataError, MissingError, OutputError
 from useg.images.files import write_labels, write_picture
 from useg.learning_curve import CURVE, LearningCurve, train_learning_curve
-from useg.loop import Progress, Watcher
 from useg.predict import Predictor
 from useg.settings import Settings, load_settings
 from useg.train import train
+from useg.watch import Progress, Watcher
 
 TINY: dict[str, Any] = {
     "network.width": 4,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from useg import machine
 
 if TYPE_CHECKING:
-    from useg.loop import Progress, Watcher
+    from useg.watch import Progress, Watcher
 
 
 SAME_WISH_SECONDS = 1.0
@@ -28,7 +28,7 @@ def training_watcher() -> Iterator[Watcher]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    from useg.loop import Watcher
+    from useg.watch import Watcher
 
     asked: list[float] = []
 

@@ -15,13 +15,18 @@ import numpy as np
 from useg.checkpoint import STATE, read_state
 from useg.data.prepare import read_annotated
 from useg.errors import DataError, MissingError
-from useg.loop import MODEL, Watcher
+from useg.evaluate import score
+from useg.loop import MODEL
 from useg.metrics.learning import LearningFit, fit_learning
 from useg.metrics.overlap import confusion_matrix
+from useg.report.content import Growth
+from useg.report.gallery import Gallery
+from useg.report.run import REPORT, report_evaluation
 from useg.settings import load_settings
 from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
 from useg.train import SETTINGS
 from useg.unet.model import read_card
+from useg.watch import Watcher
 
 CURVE = "learning-curve.json"
 PARTS = (2, 4, 8)
@@ -79,6 +84,7 @@ def train_learning_curve(
     overrides: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
     spent: float = 0.0,
+    command: str = "",
 ) -> LearningCurve:
     """Train on parts of the images within one budget, and say what more images would bring.
 
@@ -90,7 +96,7 @@ def train_learning_curve(
     Args:
         minutes, steps: the budget of all together (10 minutes if neither is given). Each gets as many steps as the run
             on all images took in its part of the minutes.
-        data, recipe, resume, device, overrides, watch, spent: see `useg.train.train`.
+        data, recipe, resume, device, overrides, watch, spent, command: see `useg.train.train`.
 
     Raises:
         DataError: there is a single image to train on. Others as `useg.train.train`.
@@ -116,8 +122,9 @@ def train_learning_curve(
     if not train_in_turn(data, members, record, options, started):
         return LearningCurve(run, run / MODEL, None, (), 0.0, False)
     numbers, confusions, taken = [], [], []
-    for member in reversed(members):
-        predictor, scored = predict_held_out(member.folder, read)
+    for member in reversed(members):  # the run on all images comes last
+        judging, gallery = time.monotonic(), Gallery(read_card(member.folder))
+        predictor, scored = predict_held_out(member.folder, read, gallery.add if command else None)
         numbers.append(int(read_card(member.folder).trained_on["images"]))
         classes = predictor.card.network.classes
         taken.append(read_state(member.folder / STATE).step)
@@ -127,6 +134,18 @@ def train_learning_curve(
     passes = taken[-1] * samples.batch * math.prod(samples.crop) / read_card(run).trained_on["pixels"]
     result = LearningCurve(run, run / MODEL, fit, tuple(taken), passes, True)
     document = {**fit.as_dict(), "steps": taken, "passes": passes, "words": result.words}
+    if command:
+        report_evaluation(
+            run / REPORT,
+            score(scored, classes),
+            gallery,
+            run=run,
+            data=load_settings(run / SETTINGS).data.folder,
+            command=command,
+            seconds=time.monotonic() - judging,
+            validation=True,
+            growth=Growth(fit.images, fit.scores, sentence="; ".join(result.words)),
+        )
     record.model_copy(update={"result": document}).save(run / CURVE)
     return result
 

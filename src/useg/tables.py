@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from useg.console import console, say
 from useg.metrics.overlap import plain
+from useg.report.run import REPORT
 
 if TYPE_CHECKING:
     from useg.data.check import Check
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from useg.folds import FoldsResult
     from useg.images.image import Header
     from useg.learning_curve import LearningCurve
-    from useg.loop import TrainResult
     from useg.unet.model import ModelCard
+    from useg.watch import TrainResult
 
 
 def describe_image(path: Path, header: Header) -> str:
@@ -168,7 +169,7 @@ def _figure(value: float | None) -> str:
 
 def show_result(result: TrainResult | FoldsResult | LearningCurve) -> None:
     """How a training ended, and what to do next."""
-    from useg.loop import TrainResult
+    from useg.watch import TrainResult
 
     if not isinstance(result, TrainResult):
         _show_several(result)
@@ -180,10 +181,24 @@ def show_result(result: TrainResult | FoldsResult | LearningCurve) -> None:
     skipped = f" ({result.skipped} skipped: loss not finite, see metrics.jsonl)" if result.skipped else ""
     say(f"{ended} after {count(result.steps, 'step')}{skipped}{dice}: {result.model}")
     run = shlex.quote(str(result.run))
+    if result.before is not None:
+        _show_before_and_after(result)
     if result.finished:
+        report = result.run / REPORT
+        if report.exists():
+            say(f"report: {report}")
         say(f"next: useg predict {run} IMAGES -o OUT")
     else:
         say(f"go on with: useg train -o {run} --resume")
+
+
+def _show_before_and_after(result: TrainResult) -> None:
+    """What became of the model that training started from."""
+    before, after = f"{result.before:.4f}", _figure(result.after)
+    if result.kept_start:
+        say(f"no new model was better on the held-out images (at best {after}, before {before}); the old one is kept")
+    else:
+        say(f"on the held-out images: {before} before, {after} now")
 
 
 def _show_several(result: FoldsResult | LearningCurve) -> None:

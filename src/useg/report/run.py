@@ -58,6 +58,7 @@ def report_evaluation(
     data: str,
     command: str,
     seconds: float,
+    validation: bool = False,
     tables: Sequence[Table] = (),
     growth: Growth | None = None,
 ) -> None:
@@ -70,7 +71,7 @@ def report_evaluation(
         run: folder of its run, where it has one.
         gallery: was shown the same images: `evaluate_folder(..., watch=gallery.add)`.
         data: where the images came from. command: what was typed. seconds: how long the evaluation took.
-        tables, growth: what else to show.
+        validation: the images are those held out of the training. tables, growth: what else to show.
     """
     report = report_of(
         evaluation,
@@ -79,6 +80,7 @@ def report_evaluation(
         data=f"{count(len(evaluation.images), 'image')} of {data}",
         command=command,
         seconds=seconds,
+        validation=validation,
         run=run,
         trained=trained_in(run) if run else None,
         tables=tables,
