@@ -32,7 +32,7 @@ from useg.data.legend import value_text
 from useg.data.prepare import prepare
 from useg.evaluate import evaluate_folder
 from useg.predict import Predictor, PredictSettings
-from useg.suggest import SuggestSettings, annotated_in, suggest
+from useg.suggest.ranking import SuggestSettings, annotated_in, suggest
 from useg.train import train
 
 COLUMNS = ("data set", "seeds", "images", "steps", "random", "suggest", "difference", "95 % (t)", "95 % (bootstrap)")

@@ -132,9 +132,9 @@ def suggest(
     from useg.images.files import write_picture
     from useg.predict import Predictor, PredictSettings
     from useg.predict_files import find_inputs
-    from useg.proposals import contact_sheet_of, export_suggestions, require_new_folder
-    from useg.suggest import SuggestSettings, annotated_in
-    from useg.suggest import suggest as find_suggestions
+    from useg.suggest.proposals import contact_sheet_of, export_suggestions, require_new_folder
+    from useg.suggest.ranking import SuggestSettings, annotated_in
+    from useg.suggest.ranking import suggest as find_suggestions
 
     if export:
         require_new_folder(export)

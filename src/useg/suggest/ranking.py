@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from useg.candidates import Candidate, look
 from useg.data.dataset import Pair, stem_of
 from useg.data.layouts import find_layout
 from useg.errors import SettingsError, UsegError
-from useg.gain import Space, rank, reason
 from useg.images.windows import Window
 from useg.predict import Predictor
 from useg.settings import load_settings
+from useg.suggest.candidates import Candidate, look
+from useg.suggest.gain import Space, rank, reason
 
 Watch = Callable[[Path, str | None], None]
 """Told of each file when it was looked at, with what is wrong with it, if anything is."""
@@ -43,7 +43,7 @@ class Suggestion:
     Attributes:
         source: the file. region: its window there, `Y X`; None is the whole image.
         score: expected gain, 0..1: `uncertainty` times `novelty`.
-        uncertainty: how unsure the model is, 0..1, see `useg.candidates.Doubt`.
+        uncertainty: how unsure the model is, 0..1, see `useg.suggest.candidates.Doubt`.
         novelty: 0 for what looks like an annotated image or an earlier suggestion, towards 1 for what is like none.
         reason: why, in words.
     """
@@ -130,7 +130,7 @@ def suggest(
     """Rank images that nobody annotated by what a model would learn from them.
 
     One image is in memory at a time, or one region of an image that is too large for it. How they are ranked is told
-    in `useg.gain`.
+    in `useg.suggest.gain`.
 
     Args:
         sources: image files. Those of which an annotated one holds the same pixels are left out, region by region.

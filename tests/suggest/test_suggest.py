@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from models import SMALL, files_of, make_card, make_image, make_model, make_network
-from useg.candidates import Candidate, checksum, doubt_of, floors, look, parts_of, regions_of
 from useg.data.dataset import Pair, load_example
 from useg.data.prepare import prepare
 from useg.errors import OutputError, SettingsError
 from useg.evaluate import legend_of_model
-from useg.gain import Space, rank
 from useg.images.files import read, read_header, read_mask
 from useg.images.image import COLOUR
 from useg.predict import Predictor, PredictSettings
-from useg.proposals import contact_sheet_of, export_suggestions
 from useg.settings import DataSettings, Settings, save_settings
-from useg.suggest import Suggestions, SuggestSettings, annotated_in, suggest
+from useg.suggest.candidates import Candidate, checksum, doubt_of, floors, look, parts_of, regions_of
+from useg.suggest.gain import Space, rank
+from useg.suggest.proposals import contact_sheet_of, export_suggestions
+from useg.suggest.ranking import Suggestions, SuggestSettings, annotated_in, suggest
 from useg.unet.model import ClassInfo, save_model
 from useg.unet.settings import UNetSettings
 

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from useg.atomic import replacing, replacing_folder, require_output_folder, write_text
-from useg.candidates import Part, parts_of
 from useg.data.legend import value_text
 from useg.errors import OutputError
 from useg.images.files import image_suffix, is_image_file, label_suffix, write_image, write_labels, write_picture
@@ -27,7 +26,8 @@ from useg.pictures.overlay import overlay, to_gray_rgb
 from useg.pictures.palette import object_colours
 from useg.pictures.sheet import Captioned, contact_sheet
 from useg.predict import Predictor
-from useg.suggest import Suggestion
+from useg.suggest.candidates import Part, parts_of
+from useg.suggest.ranking import Suggestion
 from useg.unet.model import ModelCard
 
 TILE = 320

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from useg.candidates import BRIGHT, CONTRAST, DETAIL, Candidate, Doubt, floors
 from useg.data.dataset import evenly
+from useg.suggest.candidates import BRIGHT, CONTRAST, DETAIL, Candidate, Doubt, floors
 from useg.unet.model import ModelCard
 
 COMPARED = 500
