@@ -46,6 +46,10 @@ def describe_model(path: Path, card: ModelCard) -> str:
     ]
     if any(card.score_shift):
         lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
+    if card.temperature != 1:
+        lines.append(f"  temperature  {card.temperature:.2f} (takes out over-confidence, found on the held-out images)")
+    if card.members > 1:
+        lines.append(f"  folds        {card.members} networks, whose probabilities are averaged")
     if scores:
         dice = ", ".join("-" if d is None else f"{d:.3f}" for d in scores["dice"])
         lines.append(f"  validation   Dice of each class {dice}, on {scores['images']} held-out images")
