@@ -1,7 +1,8 @@
 """In which order to annotate images, and why, in words.
 
-Expected gain is how unsure the model is of an image, times how new that image is: how far its looks are from those of
-all annotated images and of the suggestions ahead of it. The greatest gain is taken, again and again.
+To annotate an image tells about all that look like it. Its expected gain is the share of the model's doubts that this
+would settle: of each image, how unsure the model is of it, times how much nearer it then has something annotated. The
+greatest gain is taken, again and again. An image that nothing else looks like settles its own doubts only.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class Space:
         usual = max(1.0, float(np.median(apart))) if apart.size else 1.0
         return cls(every[: len(candidates)], every[len(candidates) :], usual)
 
+    def alike(self, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
+        """1 for equal looks, a half at `NEAR` times the usual distance, towards 0 beyond."""
+        return 1 / (1 + (_distances(a, b) / (NEAR * self.usual)) ** 2)
+
 
 def _distances(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
     """Root mean square over the numbers; row by row, so that memory stays bounded."""
@@ -75,7 +80,8 @@ class Pick:
 
     Attributes:
         index: among the candidates.
-        uncertainty, novelty, score: 0..1, the last the product of the others.
+        uncertainty, novelty: 0..1, of the image alone. score: 0..1, the share of all doubts that it settles.
+        like: other candidates that look like it, and like nothing that is annotated or ahead of it.
         nearest: the image that it is most like: among the candidates where it is `earlier` suggested, else among the
             known ones; None where there is nothing to be like.
     """
@@ -84,35 +90,43 @@ class Pick:
     uncertainty: float
     novelty: float
     score: float
+    like: int
     nearest: int | None
     earlier: bool
 
 
 def rank(candidates: Sequence[Candidate], space: Space, count: int) -> list[Pick]:
-    """The best `count` candidates, each unlike those ahead of it; of equal ones the first.
+    """The best `count` candidates, each for what those ahead of it leave in doubt; of equal ones the first.
 
-    Greedy, as the k-centre method of Sener and Savarese (2018, arXiv 1708.00489), each image weighted by how unsure the
-    model is. With the distance d to the nearest of the annotated and of those ahead, in units of `NEAR` times the
-    usual one, novelty is d^2 / (1 + d^2).
+    Greedy for the facility location function (Wei, Iyer and Bilmes 2015, "Submodularity in data subset selection and
+    active learning"), each image weighted by how unsure the model is of it. Two images at the distance d, in units of
+    `NEAR` times the usual one, are alike by 1 / (1 + d^2); an image is settled as far as it is like one that is
+    annotated or ahead. Of very many candidates `COMPARED`, evenly spread, stand for all.
     """
-    unsure = np.array([each.doubt.uncertainty for each in candidates])
-    apart, nearest = np.full(len(candidates), np.inf), np.full(len(candidates), -1)
+    doubts = np.minimum([each.doubt.uncertainty + SURELY_WRONG for each in candidates], 1)
+    crowd = evenly(len(candidates), COMPARED)
+    alike = space.alike(space.candidates, space.candidates[crowd])
+    settled, nearest = np.zeros(len(candidates)), np.full(len(candidates), -1)
     if len(space.known):
-        table = _distances(space.candidates, space.known)
-        apart, nearest = table.min(1), table.argmin(1)
+        table = space.alike(space.candidates, space.known)
+        settled, nearest = table.max(1), table.argmax(1)
     earlier, free, picks = np.zeros(len(candidates), bool), np.ones(len(candidates), bool), []
     for _ in range(min(count, len(candidates))):
-        novelty = 1 / (1 + (NEAR * space.usual / np.maximum(apart, 1e-9)) ** 2)
-        score = np.minimum(unsure + SURELY_WRONG, 1) * novelty
-        best = int(np.where(free, score, -1).argmax())
-        near = int(nearest[best]) if np.isfinite(apart[best]) else None
-        picks.append(
-            Pick(best, float(unsure[best]), float(novelty[best]), float(score[best]), near, bool(earlier[best]))
-        )
+        nearer = np.maximum(alike - settled[crowd], 0)
+        gains = (nearer * doubts[crowd]).sum(1) / doubts[crowd].sum()
+        best = int(np.where(free, gains, -1).argmax())
+        like = int(((alike[best] > 0.5) & (settled[crowd] < 0.5)).sum()) - int(settled[best] < 0.5)
+        novelty, score, near = float(1 - settled[best]), float(gains[best]), int(nearest[best])
+        unsure = float(candidates[best].doubt.uncertainty)
+        picks.append(Pick(best, unsure, novelty, score, max(0, like), near if near >= 0 else None, bool(earlier[best])))
         free[best] = False
-        away = _distances(space.candidates, space.candidates[best : best + 1])[:, 0]
-        nearer = away < apart
-        apart, nearest, earlier = np.where(nearer, away, apart), np.where(nearer, best, nearest), earlier | nearer
+        to_best = space.alike(space.candidates, space.candidates[best : best + 1])[:, 0]
+        closer = to_best > settled
+        settled, nearest, earlier = (
+            np.where(closer, to_best, settled),
+            np.where(closer, best, nearest),
+            earlier | closer,
+        )
     return picks
 
 
@@ -122,7 +136,8 @@ def reason(pick: Pick, doubt: Doubt, space: Space, name: str, card: ModelCard) -
     Args:
         name: of the image that it is nearest to.
     """
-    return "; ".join(filter(None, [_of_doubt(doubt, card), _of_looks(pick, space, name)]))
+    stands_for = f"{pick.like} more look like it" if pick.like else ""
+    return "; ".join(filter(None, [_of_doubt(doubt, card), stands_for, _of_looks(pick, space, name)]))
 
 
 def _of_doubt(doubt: Doubt, card: ModelCard) -> str:
