@@ -131,7 +131,7 @@ def test_an_image_that_stands_for_others_comes_before_a_stranger() -> None:
     """Both new, the stranger somewhat less sure: to annotate it would tell about nothing else."""
     card = make_card(UNetSettings.model_validate(SMALL))
     directions = 10 * np.eye(len(floors(card)))
-    rows = [directions[0], *(directions[1] + 0.1 * step for step in directions[2:6])]
+    rows = [directions[0], *(directions[1] + 1e-4 * step for step in directions[2:6])]
     candidates = described(np.array(rows).tolist(), [0.5, 0.4, 0.4, 0.4, 0.4])
     first, second = rank(candidates, Space.of(candidates, [], card), 2)
     assert (first.index > 0, second.index) == (True, 0)
