@@ -25,8 +25,8 @@ import torch
 
 from useg import machine
 from useg.demo import draw_data_set
-from useg.loop import Progress, Watcher
 from useg.train import train
+from useg.watch import Progress, Watcher
 
 STEPS = 20
 SETTLED = 5

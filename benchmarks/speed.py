@@ -37,7 +37,6 @@ import torch
 import useg
 from useg import machine
 from useg.demo import draw_data_set
-from useg.loop import Progress
 from useg.pace import bare_step
 from useg.predict import PredictSettings, resident_bytes
 from useg.runner import WORKSPACE, TorchRunner, bytes_per_pixel, largest_tile
@@ -46,6 +45,7 @@ from useg.unet.geometry import plan_tiles
 from useg.unet.losses import LossSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.normalise import NormaliseSettings, measure
+from useg.watch import Progress
 
 PLANNED: dict[str, Any] = {"padding": "same", "norm": "batch", "dropout": 0.0, "depth": 4, "doublings": 3}
 """What `useg train` plans, on single pixels."""

@@ -18,11 +18,11 @@ from useg.data.dataset import Example
 from useg.data.known import checksums, seen_before
 from useg.errors import MissingError, ModelError, SettingsError, UsegError
 from useg.images.files import write_labels, write_picture
-from useg.loop import Progress, TrainResult, Watcher
 from useg.predict import Predictor, PredictSettings
 from useg.settings import load_settings
 from useg.train import train
 from useg.unet.model import load_model, read_card, save_model
+from useg.watch import Progress, TrainResult, Watcher
 
 TINY: dict[str, Any] = {
     "network.width": 4,

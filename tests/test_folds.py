@@ -18,10 +18,10 @@ from useg.checkpoint import RunState
 from useg.demo import draw_data_set
 from useg.errors import DataError, MissingError, OutputError, SettingsError, TrainingError
 from useg.folds import FOLDS, FoldScore, FoldsResult, train_folds
-from useg.loop import Progress, Watcher
 from useg.predict import Predictor
 from useg.settings import load_settings
 from useg.unet.model import KEY, ModelCard, read_card
+from useg.watch import Progress, Watcher
 
 several = importlib.import_module("useg.several")
 
@@ -129,7 +129,7 @@ def test_stopped_and_resumed_equals_uninterrupted(stops: list[int], data: Path, 
         assert_same_end(run, whole.run)
 
 
-@pytest.mark.parametrize("moment", ["fold 2 of 3:", "fold 3 of 3:", "the end"])
+@pytest.mark.parametrize("moment", ["fold 1 of 0..2:", "fold 2 of 0..2:", "the end"])
 def test_killed_between_folds_and_resumed_equals_uninterrupted(
     moment: str, data: Path, whole: FoldsResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,3 +245,15 @@ def test_a_fold_without_foreground_is_left_out_of_the_mean() -> None:
     assert result.as_dict()["folds"][1]["dice"] is None
     empty = FoldsResult(Path("run"), Path("m"), [], None, False).as_dict()
     assert (empty["mean"], empty["deviation"], empty["total"]) == (None, None, None)
+
+
+def test_objects_are_judged_too(tmp_path: Path) -> None:
+    draw_data_set(tmp_path / "data", train_images=4, test_images=1, size=64, ids=True)
+    given_too = {**TINY, "data.masks": "instances"}
+    result = train_folds(tmp_path / "data", tmp_path / "run", folds=2, steps=2, overrides=given_too)
+    assert result.evaluation is not None and result.evaluation.objects is not None
+    assert all(fold.quality is not None for fold in result.folds)
+    with safe_open(result.model, framework="pt") as file:
+        card = ModelCard.model_validate_json(file.metadata()[KEY])
+    assert card.objects is not None
+    assert card.scores["objects"]["truth_objects"] == result.evaluation.objects.truth_objects

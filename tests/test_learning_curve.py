@@ -13,10 +13,10 @@ from useg.demo import draw_data_set
 from useg.errors import DataError, MissingError, OutputError
 from useg.images.files import write_labels, write_picture
 from useg.learning_curve import CURVE, LearningCurve, train_learning_curve
-from useg.loop import Progress, Watcher
 from useg.predict import Predictor
 from useg.settings import Settings, load_settings
 from useg.train import train
+from useg.watch import Progress, Watcher
 
 TINY: dict[str, Any] = {
     "network.width": 4,
@@ -81,7 +81,9 @@ def test_the_run_on_all_images_is_an_ordinary_one(data: Path, whole: LearningCur
 def test_the_result_is_kept(whole: LearningCurve) -> None:
     document = json.loads((whole.run / CURVE).read_text())
     assert whole.fit is not None
-    assert document["result"] == json.loads(json.dumps({**whole.fit.as_dict(), "steps": [4] * 4}))
+    passes = 4 * 2 * 32 * 32 / (9 * 64 * 64)
+    assert document["result"] == {**whole.fit.as_dict(), "steps": [4] * 4, "passes": passes, "words": whole.words}
+    assert whole.words[-1].startswith("all images were gone through 0.2 times only")
     assert document["result"]["held_out"] == 2
     assert document["result"]["ahead"][0]["images"] == 18
 
@@ -125,7 +127,7 @@ def test_few_images_give_fewer_points(tmp_path: Path) -> None:
 def test_in_minutes_no_point_takes_more_steps_than_all_images(data: Path, tmp_path: Path) -> None:
     found = train_learning_curve(data, tmp_path, minutes=0.1, overrides=TINY)
     assert found.finished and all(0 < taken <= found.steps[-1] for taken in found.steps)
-    busy = LearningCurve(found.run, found.model, found.fit, (5, 10, 10, 10), True)
+    busy = LearningCurve(found.run, found.model, found.fit, (5, 10, 10, 10), 20.0, True)
     assert busy.words[-1] == "the machine was busy: the points took 5 to 10 steps, and fewer steps score lower"
     assert load_settings(tmp_path / "share-1-8/settings.toml").budget.steps == found.steps[-1]
 

@@ -37,3 +37,17 @@ def test_freed_memory_is_kept() -> None:
     if faults[0] < 10_000:
         pytest.skip("this system hands out huge pages, so that there is nothing to keep")
     assert faults[1] < faults[0] / 10
+
+
+PEAK = """
+import numpy as np
+from useg import machine
+before = machine.peak_memory()
+held = np.ones(before // 8 + 10_000_000)
+del held
+assert machine.peak_memory() >= before + 70_000_000, (before, machine.peak_memory())
+"""
+
+
+def test_peak_memory_counts_what_was_held_and_let_go() -> None:
+    subprocess.run([sys.executable, "-c", PEAK], check=True)

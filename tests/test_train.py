@@ -22,12 +22,12 @@ from safetensors.torch import load_file
 from useg.demo import draw_data_set
 from useg.errors import DataError, MissingError, OutputError, SettingsError, SizeError, TrainingError, UsegError
 from useg.images.files import read_mask, write_labels, write_picture
-from useg.loop import Progress, Watcher
 from useg.predict import Predictor, PredictSettings
 from useg.settings import load_settings
 from useg.train import train
 from useg.unet.model import read_card
 from useg.unet.settings import article_settings
+from useg.watch import Progress, Watcher
 
 loop = importlib.import_module("useg.loop")
 

@@ -17,12 +17,12 @@ from useg.cli import main
 from useg.data.samples import Sampler
 from useg.errors import DataError, OutputError, UsegError
 from useg.labels import IGNORE
-from useg.loop import Progress, TrainResult, Watcher
 from useg.processes import Team, join
 from useg.train import train
 from useg.unet.losses import LossSettings, segmentation_loss
 from useg.unet.network import UNet
 from useg.unet.shared import share_batch
+from useg.watch import Progress, TrainResult, Watcher
 
 loop = importlib.import_module("useg.loop")
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from useg.errors import UsegError
     from useg.evaluate import evaluate_folder as evaluate
     from useg.images.files import read
-    from useg.loop import Watcher
     from useg.objects.separate import separate
     from useg.predict import Predictor
     from useg.score_files import score_folders as score
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from useg.unet.losses import segmentation_loss
     from useg.unet.network import UNet, crop_and_concat
     from useg.unet.settings import UNetSettings
+    from useg.watch import Watcher
 
     load = Predictor.load
 
@@ -38,7 +38,7 @@ _HOMES = {
     "UNet": "useg.unet.network:UNet",
     "UNetSettings": "useg.unet.settings:UNetSettings",
     "UsegError": "useg.errors:UsegError",
-    "Watcher": "useg.loop:Watcher",
+    "Watcher": "useg.watch:Watcher",
     "border_weights": "useg.unet.borders:border_weights",
     "crop_and_concat": "useg.unet.network:crop_and_concat",
     "evaluate": "useg.evaluate:evaluate_folder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from useg import machine
 
 if TYPE_CHECKING:
-    from useg.loop import Progress, Watcher
+    from useg.watch import Progress, Watcher
 
 
 SAME_WISH_SECONDS = 1.0
@@ -27,7 +28,7 @@ def training_watcher() -> Iterator[Watcher]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    from useg.loop import Watcher
+    from useg.watch import Watcher
 
     asked: list[float] = []
 
@@ -135,6 +136,11 @@ _console: Any = None
 def say(text: str) -> None:
     """A line for people."""
     console().print(text, markup=False)
+
+
+def typed() -> str:
+    """The command as it was typed."""
+    return shlex.join(["useg", *sys.argv[1:]])
 
 
 def print_out(text: str) -> None:

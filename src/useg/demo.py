@@ -12,11 +12,11 @@ from useg.atomic import require_output_folder
 from useg.errors import OutputError
 from useg.evaluate import Evaluation, evaluate_folder
 from useg.images.files import write_labels, write_picture
-from useg.loop import Watcher
 from useg.predict import Predictor
 from useg.predict_files import Outputs, find_inputs, predict_files
 from useg.train import train
 from useg.unet.borders import part_objects
+from useg.watch import Watcher
 
 TRAIN_IMAGES, TEST_IMAGES, SIZE = 8, 4, 256
 

@@ -379,6 +379,8 @@ def picture_of(example: Example, prediction: Prediction, card: ModelCard) -> UIn
 
 def _validation_threshold(predictor: Predictor, run: Path, region_class: int) -> float | None:
     """The threshold that suits the run's validation images best; None when its data have gone."""
+    if not (run / "settings.toml").is_file():
+        return None  # a run of several folds, each with images of its own
     s = load_settings(run / "settings.toml").data
     if not Path(s.folder).is_dir():
         return None

@@ -13,11 +13,15 @@ from typing import Any, Literal
 from useg.data.prepare import read_annotated
 from useg.errors import MissingError, SettingsError
 from useg.evaluate import Evaluation, score
-from useg.loop import MODEL, Watcher
+from useg.loop import MODEL
 from useg.metrics.overlap import plain
+from useg.report.content import Table
+from useg.report.gallery import Gallery
+from useg.report.run import REPORT, report_evaluation
 from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
 from useg.unet.ensemble import join_models
 from useg.unet.model import read_card
+from useg.watch import Watcher
 
 FOLDS = "folds.json"
 
@@ -95,6 +99,7 @@ def train_folds(
     overrides: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
     spent: float = 0.0,
+    command: str = "",
 ) -> FoldsResult:
     """Train a model a fold within one budget, judge each on the images that it did not see, and join them.
 
@@ -104,7 +109,7 @@ def train_folds(
     Args:
         folds: how many, 2 or more; see `useg.data.folds` for what belongs together. None goes on with those there are.
         minutes, steps: the budget of all folds together, everything included (10 minutes if neither is given).
-        data, recipe, resume, device, overrides, watch, spent: see `useg.train.train`.
+        data, recipe, resume, device, overrides, watch, spent, command: see `useg.train.train`.
 
     Raises:
         SettingsError: the data set cannot be divided into so many folds. Others as `useg.train.train`.
@@ -119,7 +124,7 @@ def train_folds(
     if folds < 2:
         raise SettingsError(f"--folds {folds}: choose 2 or more")
     members = [
-        Member(run / f"fold-{k}", f"fold {k + 1} of {folds}", {"data.folds": folds, "data.fold": k}, seed=k)
+        Member(run / f"fold-{k}", f"fold {k} of 0..{folds - 1}", {"data.folds": folds, "data.fold": k}, seed=k)
         for k in range(folds)
     ]
     given, read = overrides or {}, functools.lru_cache(maxsize=1)(read_annotated)
@@ -129,9 +134,10 @@ def train_folds(
     options = Options(recipe, device, given, watch, read)
     if not train_in_turn(data, members, record, options, started):
         return FoldsResult(run, run / MODEL, [], None, False)
+    judging, gallery = time.monotonic(), Gallery(read_card(members[0].folder))
     scores, everything = [], []
     for member in members:
-        predictor, scored = predict_held_out(member.folder, read)
+        predictor, scored = predict_held_out(member.folder, read, gallery.add if command else None)
         found = score(scored, predictor.card.network.classes)
         quality = found.objects.panoptic_quality[0] if found.objects else None
         scores.append(FoldScore(member.folder, [s.name for s in scored], found.overlap.foreground_dice, quality))
@@ -144,5 +150,30 @@ def train_folds(
     if total.objects:
         shown["objects"] = total.objects.as_dict()
     join_models(run / MODEL, [member.folder for member in members], {"trained_on": told, "scores": shown})
+    if command:
+        gallery.card = read_card(run)
+        report_evaluation(
+            run / REPORT,
+            total,
+            gallery,
+            run=None,
+            data=f"{folds} folds",
+            command=command,
+            seconds=time.monotonic() - judging,
+            validation=True,
+            tables=[_table(result)],
+        )
     record.model_copy(update={"result": result.as_dict()}).save(run / FOLDS)
     return result
+
+
+def _table(result: FoldsResult) -> Table:
+    """For the report."""
+    rows = [(str(k), str(len(fold.images)), f"{fold.dice:.4f}") for k, fold in enumerate(result.folds)]
+    return Table(
+        "Folds",
+        "Each fold is judged by a model that was trained on the others. Mean Dice "
+        f"{result.mean:.4f}, standard deviation {result.deviation:.4f}.",
+        ("fold", "held-out images", "Dice of the foreground"),
+        tuple(rows),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +15,25 @@ import numpy as np
 from useg.checkpoint import STATE, read_state
 from useg.data.prepare import read_annotated
 from useg.errors import DataError, MissingError
-from useg.loop import MODEL, Watcher
+from useg.evaluate import score
+from useg.loop import MODEL
 from useg.metrics.learning import LearningFit, fit_learning
 from useg.metrics.overlap import confusion_matrix
+from useg.report.content import Growth
+from useg.report.gallery import Gallery
+from useg.report.run import REPORT, report_evaluation
+from useg.settings import load_settings
 from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
 from useg.train import SETTINGS
 from useg.unet.model import read_card
+from useg.watch import Watcher
 
 CURVE = "learning-curve.json"
 PARTS = (2, 4, 8)
 """Parts of the training images that are trained on, besides all of them: a half, a quarter, an eighth."""
 
+ENOUGH_PASSES = 10
+"""A run that met every pixel fewer times is held back by its training, and its score says little of its images."""
 SAME_EFFORT = 0.95
 """Points whose steps differ by more than this share are told."""
 
@@ -37,6 +46,7 @@ class LearningCurve:
         run: the folder of all. model: the model of all images, which is the run itself.
         fit: scores point by point and what more images would bring; None when it was stopped.
         steps: that each point took, in the order of the fit.
+        passes: how many times the run on all images met each pixel of them.
         finished: False when it was stopped before the budget was spent; it can then be resumed.
     """
 
@@ -44,6 +54,7 @@ class LearningCurve:
     model: Path
     fit: LearningFit | None
     steps: tuple[int, ...]
+    passes: float
     finished: bool
 
     @property
@@ -53,7 +64,12 @@ class LearningCurve:
             return []
         least, most = min(self.steps), max(self.steps)
         uneven = f"the machine was busy: the points took {least} to {most} steps, and fewer steps score lower"
-        return [*self.fit.words, *([uneven] if least < SAME_EFFORT * most else [])]
+        short = f"all images were gone through {self.passes:.1f} times only: train longer before you rely on this"
+        return [
+            *self.fit.words,
+            *([uneven] if least < SAME_EFFORT * most else []),
+            *([short] if self.passes < ENOUGH_PASSES else []),
+        ]
 
 
 def train_learning_curve(
@@ -68,6 +84,7 @@ def train_learning_curve(
     overrides: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
     spent: float = 0.0,
+    command: str = "",
 ) -> LearningCurve:
     """Train on parts of the images within one budget, and say what more images would bring.
 
@@ -79,7 +96,7 @@ def train_learning_curve(
     Args:
         minutes, steps: the budget of all together (10 minutes if neither is given). Each gets as many steps as the run
             on all images took in its part of the minutes.
-        data, recipe, resume, device, overrides, watch, spent: see `useg.train.train`.
+        data, recipe, resume, device, overrides, watch, spent, command: see `useg.train.train`.
 
     Raises:
         DataError: there is a single image to train on. Others as `useg.train.train`.
@@ -103,17 +120,33 @@ def train_learning_curve(
     record = begin(run / CURVE, data, members, minutes=minutes, steps=steps, resume=resume, overrides=given)
     options = Options(recipe, device, given, watch, read, alike=True)
     if not train_in_turn(data, members, record, options, started):
-        return LearningCurve(run, run / MODEL, None, (), False)
+        return LearningCurve(run, run / MODEL, None, (), 0.0, False)
     numbers, confusions, taken = [], [], []
-    for member in reversed(members):
-        predictor, scored = predict_held_out(member.folder, read)
+    for member in reversed(members):  # the run on all images comes last
+        judging, gallery = time.monotonic(), Gallery(read_card(member.folder))
+        predictor, scored = predict_held_out(member.folder, read, gallery.add if command else None)
         numbers.append(int(read_card(member.folder).trained_on["images"]))
         classes = predictor.card.network.classes
         taken.append(read_state(member.folder / STATE).step)
         confusions.append([confusion_matrix(each.truth, each.labels, classes) for each in scored])
     fit = fit_learning(numbers, np.array(confusions))
-    result = LearningCurve(run, run / MODEL, fit, tuple(taken), True)
-    record.model_copy(update={"result": {**fit.as_dict(), "steps": taken, "words": result.words}}).save(run / CURVE)
+    samples = load_settings(run / SETTINGS).samples
+    passes = taken[-1] * samples.batch * math.prod(samples.crop) / read_card(run).trained_on["pixels"]
+    result = LearningCurve(run, run / MODEL, fit, tuple(taken), passes, True)
+    document = {**fit.as_dict(), "steps": taken, "passes": passes, "words": result.words}
+    if command:
+        report_evaluation(
+            run / REPORT,
+            score(scored, classes),
+            gallery,
+            run=run,
+            data=load_settings(run / SETTINGS).data.folder,
+            command=command,
+            seconds=time.monotonic() - judging,
+            validation=True,
+            growth=Growth(fit.images, fit.scores, sentence="; ".join(result.words)),
+        )
+    record.model_copy(update={"result": document}).save(run / CURVE)
     return result
 
 

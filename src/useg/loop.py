@@ -8,8 +8,8 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,81 +34,19 @@ from useg.unet.network import UNet
 from useg.unet.optimise import learning_rate, make_optimiser, update_average
 from useg.unet.shared import share_batch
 from useg.validate import validate
+from useg.watch import Progress, TrainResult, Watcher
 
 CHECKPOINT_SECONDS = 40.0
 """Between two checkpoints; the last one is never more than a minute old unless a single step takes so long."""
 MODEL = "model.safetensors"
 END_SECONDS = 1.0
 """To write the last files and leave."""
+PICTURE_SECONDS = 0.1
+"""To draw a held-out image for the report."""
 OBJECT_CHANCE = 0.1
 """Over the square root of the number of objects: by how much their panoptic quality differs by chance."""
 MOST_BAD_STEPS = 3
 """Steps in a row without a finite loss or gradient that end the run."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a watcher is told after each step.
-
-    Attributes:
-        step: steps done; steps: of how many, where that is known.
-        fraction: of the budget, 0..1. loss: of this step.
-        dice: mean Dice of the last validation (None before the first).
-        quality: its panoptic quality, where masks number objects.
-        images_per_second: samples through the network. seconds_left: None before it can be told.
-        event: "step", "validated", or "skipped" (a step without a finite loss).
-    """
-
-    step: int
-    steps: int | None
-    fraction: float
-    loss: float | None
-    dice: float | None
-    quality: float | None
-    images_per_second: float
-    seconds_left: float | None
-    event: Literal["step", "validated", "skipped"]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run ended.
-
-    Attributes:
-        run: the run folder. model: the best model. steps: done, of which `skipped` changed nothing.
-        validation: mean Dice of the best model on the held-out images; None when it was never validated.
-        quality: its panoptic quality there, where masks number objects.
-        finished: False when it was stopped before its budget was spent; it can then be resumed.
-        before, after: where the run started from an earlier model, the score of that one and of the best that was
-            trained since, on the same images: panoptic quality where masks number objects, else mean Dice.
-        kept_start: none was better, so `model` holds the earlier model's weights.
-    """
-
-    run: Path
-    model: Path
-    steps: int
-    skipped: int
-    validation: float | None
-    quality: float | None
-    finished: bool
-    before: float | None = None
-    after: float | None = None
-    kept_start: bool = False
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """What training tells while it runs; every function may be left out.
-
-    Attributes:
-        on_text: a sentence for the user: what the data are, what was planned and why.
-        on_progress: after each step.
-        should_stop: asked after each step; True ends the run at once with a usable model.
-    """
-
-    on_text: Callable[[str], None] = lambda text: None
-    on_progress: Callable[[Progress], None] = lambda progress: None
-    should_stop: Callable[[], bool] = lambda: False
 
 
 class Loop:
@@ -119,10 +57,21 @@ class Loop:
     """
 
     def __init__(
-        self, run: Path, settings: Settings, legend: Legend, parts: Split, watch: Watcher, started: float, team: Team
+        self,
+        run: Path,
+        settings: Settings,
+        legend: Legend,
+        parts: Split,
+        watch: Watcher,
+        started: float,
+        team: Team,
+        *,
+        reported: bool = False,
     ) -> None:
+        """Make all ready; `reported`: a report follows, whose time belongs to the budget."""
         self.run, self.settings, self.parts, self.watch, self.team = run, settings, parts, watch, team
         s = settings
+        self.reported = reported
         self.part = team.share(s.samples.batch)
         if s.machine.threads:
             torch.set_num_threads(team.split(s.machine.threads))
@@ -224,8 +173,13 @@ class Loop:
         by_steps = self.state.step / budget.steps if budget.steps is not None else 0.0
         if budget.minutes is None:
             return by_steps
-        usable = budget.minutes * 60 - 1.1 * self._validation_cost() - self._step_seconds - END_SECONDS
+        usable = budget.minutes * 60 - self._step_seconds - self._end_seconds()
         return max(self.state.progress, by_steps, self.elapsed / max(1.0, usable))
+
+    def _end_seconds(self) -> float:
+        """What comes behind the last step: a validation, the last files, and the report, which predicts once more."""
+        pictures = PICTURE_SECONDS * len(self.parts.validation) if self.reported else 0.0
+        return (2.1 if self.reported else 1.1) * self._validation_cost() + pictures + END_SECONDS
 
     def _step(self, batch: Batch) -> None:
         """One optimisation step; it changes nothing when its loss or gradient is not finite."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -16,14 +16,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from useg import machine
 from useg.atomic import require_output_folder, write_text
 from useg.checkpoint import STATE, RunState, read_state
+from useg.data.dataset import Example
 from useg.data.prepare import Reader, prepare
 from useg.data.splits import Split
 from useg.errors import DataError, MissingError, OutputError, SettingsError, TrainingError
 from useg.evaluate import Scored, predict_examples
-from useg.loop import MODEL, Progress, Watcher
-from useg.predict import Predictor, PredictSettings
+from useg.loop import MODEL
+from useg.predict import Prediction, Predictor, PredictSettings
 from useg.settings import Settings, load_settings, override
 from useg.train import SETTINGS, early_settings, refuse_other_settings, train
+from useg.watch import Progress, Watcher
 
 PLANNED = ("network", "normalise", "samples", "augment", "loss", "optimiser")
 """Sections of the settings that the first run plans for all."""
@@ -183,8 +185,10 @@ def train_in_turn(
     return True
 
 
-def predict_held_out(run: Path, read: Reader) -> tuple[Predictor, list[Scored]]:
-    """The best model of a run, and what it says of the images that it was not trained on.
+def predict_held_out(
+    run: Path, read: Reader, watch: Callable[[Example, Prediction], None] | None = None
+) -> tuple[Predictor, list[Scored]]:
+    """The best model of a run, and what it says of the images that it was not trained on, which `watch` is shown.
 
     Raises:
         DataError: these are not the images that the run held out.
@@ -196,7 +200,7 @@ def predict_held_out(run: Path, read: Reader) -> tuple[Predictor, list[Scored]]:
         raise DataError(f"{folder}: its images have changed since {run} was trained; train into a new folder")
     how = PredictSettings(device=settings.machine.device, precision=settings.machine.precision)
     predictor = Predictor.load(run, how)
-    return predictor, list(predict_examples(predictor, held_out))
+    return predictor, list(predict_examples(predictor, held_out, watch=watch))
 
 
 def look_at(data: str | Path, overrides: Mapping[str, Any], read: Reader) -> Split:
@@ -220,9 +224,9 @@ def _share(members: Sequence[Member], index: int, record: Record, elapsed: float
         least, rest = divmod(record.steps, len(members))
         return {"steps": least + (index < rest)}
     assert record.minutes is not None
-    # At the end each model predicts once more what it was validated on; what that takes varies, and nothing follows.
+    # At the end each model predicts once more what it was validated on, which is drawn for the report.
     validations = [_state(member).validation_seconds for member in members[:index]]
-    judging = 1.5 * len(members) * fmean(validations) if validations else 0.0
+    judging = 2 * len(members) * fmean(validations) if validations else 0.0
     left = (60 * record.minutes - elapsed - judging) / (len(members) - index)
     return {"minutes": max(LEAST_MINUTES, math.floor(100 * left / 60) / 100)}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from useg.console import console, say
 from useg.metrics.overlap import plain
+from useg.report.run import REPORT
 
 if TYPE_CHECKING:
     from useg.data.check import Check
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from useg.folds import FoldsResult
     from useg.images.image import Header
     from useg.learning_curve import LearningCurve
-    from useg.loop import TrainResult
     from useg.unet.model import ModelCard
+    from useg.watch import TrainResult
 
 
 def describe_image(path: Path, header: Header) -> str:
@@ -45,6 +46,10 @@ def describe_model(path: Path, card: ModelCard) -> str:
     ]
     if any(card.score_shift):
         lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
+    if card.temperature != 1:
+        lines.append(f"  temperature  {card.temperature:.2f} (takes out over-confidence, found on the held-out images)")
+    if card.members > 1:
+        lines.append(f"  folds        {card.members} networks, whose probabilities are averaged")
     if scores:
         dice = ", ".join("-" if d is None else f"{d:.3f}" for d in scores["dice"])
         lines.append(f"  validation   Dice of each class {dice}, on {scores['images']} held-out images")
@@ -168,7 +173,7 @@ def _figure(value: float | None) -> str:
 
 def show_result(result: TrainResult | FoldsResult | LearningCurve) -> None:
     """How a training ended, and what to do next."""
-    from useg.loop import TrainResult
+    from useg.watch import TrainResult
 
     if not isinstance(result, TrainResult):
         _show_several(result)
@@ -180,10 +185,24 @@ def show_result(result: TrainResult | FoldsResult | LearningCurve) -> None:
     skipped = f" ({result.skipped} skipped: loss not finite, see metrics.jsonl)" if result.skipped else ""
     say(f"{ended} after {count(result.steps, 'step')}{skipped}{dice}: {result.model}")
     run = shlex.quote(str(result.run))
+    if result.before is not None:
+        _show_before_and_after(result)
     if result.finished:
+        report = result.run / REPORT
+        if report.exists():
+            say(f"report: {report}")
         say(f"next: useg predict {run} IMAGES -o OUT")
     else:
         say(f"go on with: useg train -o {run} --resume")
+
+
+def _show_before_and_after(result: TrainResult) -> None:
+    """What became of the model that training started from."""
+    before, after = f"{result.before:.4f}", _figure(result.after)
+    if result.kept_start:
+        say(f"no new model was better on the held-out images (at best {after}, before {before}); the old one is kept")
+    else:
+        say(f"on the held-out images: {before} before, {after} now")
 
 
 def _show_several(result: FoldsResult | LearningCurve) -> None:

@@ -21,13 +21,17 @@ from useg.data.prepare import Reader, prepare, read_annotated
 from useg.data.splits import Split
 from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
-from useg.loop import Loop, TrainResult, Watcher
+from useg.loop import Loop
 from useg.pace import step_seconds
 from useg.plan import make_plan
+from useg.predict import Predictor, PredictSettings
 from useg.processes import Team, join
+from useg.report.content import Table
+from useg.report.run import report_training
 from useg.settings import MachineSettings, Settings, load_settings, override, save_settings
 from useg.start import begin, choose_start
 from useg.unet.model import find_model, read_card
+from useg.watch import TrainResult, Watcher
 
 SETTINGS = "settings.toml"
 
@@ -45,6 +49,7 @@ def train(
     start: str | Path | None = None,
     watch: Watcher | None = None,
     spent: float = 0.0,
+    command: str = "",
     read: Reader = read_annotated,
 ) -> TrainResult:
     """Train a U-Net on a folder of annotated images.
@@ -64,6 +69,7 @@ def train(
             what fits is taken. Where no later model is better on the held-out images, its weights stay the best.
         watch: told what happens, and asked whether to stop.
         spent: seconds that the caller used up before, on the same budget.
+        command: what a user typed; with it a finished run gets its `report.html`, within the same minutes.
         read: reads the data set, such as a function that remembers what it read before.
 
     Raises:
@@ -123,13 +129,31 @@ def train(
         if settings.start.model and not team.from_first((run / STATE).is_file):
             weights, found_there = begin(settings, legend, team)
             watch.on_text(f"starts from {settings.start.model}: {found_there.words}")
-        loop = Loop(run, settings, legend, parts, watch, started, team)
+        loop = Loop(run, settings, legend, parts, watch, started, team, reported=bool(command))
         if weights is not None:
             loop.network.load_state_dict(weights)
             loop.averaged.load_state_dict(weights)
         if not resuming and team.first:
             save_settings(run / SETTINGS, settings)  # last, so that settings which cannot run leave no run behind
-        return loop.go()
+        result = loop.go()
+        if command and result.finished and team.first:
+            how = PredictSettings(device=settings.machine.device, precision=settings.machine.precision)
+            tables = [_before_and_after(result)] if settings.start.model else []
+            report_training(run, Predictor.load(result.model, how), parts, command=command, tables=tables)
+        return result
+
+
+def _before_and_after(result: TrainResult) -> Table:
+    """For the report of a run that started from an earlier model."""
+    kept = "the earlier model was kept" if result.kept_start else "the new model was kept"
+    rows = [("the earlier model", result.before), ("the best one trained since", result.after)]
+    measure = "Dice of the foreground" if result.quality is None else "panoptic quality"
+    return Table(
+        "Before and after",
+        f"Both on the same held-out images; {kept}.",
+        ("model", measure),
+        tuple((name, "-" if value is None else f"{value:.4f}") for name, value in rows),
+    )
 
 
 def _begin(

@@ -25,7 +25,7 @@ def examples_of(classes: list[list[int]]) -> list[Example]:
     return [example(f"x{n}", *each) for n, each in enumerate(classes)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(CLASSES, st.lists(st.floats(0.01, 1), min_size=2, max_size=4).map(sorted), st.integers(0, 100))
 def test_smaller_shares_are_part_of_larger_ones(classes: list[list[int]], shares: list[float], seed: int) -> None:
     examples, smaller = examples_of(classes), set[str]()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ from useg.images import (
     LABEL_SUFFIXES,
     SUFFIXES,
     Image,
+    image_suffix,
     is_image,
     is_image_file,
     label_suffix,
     read,
     read_header,
     read_mask,
+    write_image,
     write_labels,
     write_picture,
     write_probabilities,
@@ -168,6 +171,33 @@ def test_pictures_come_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "new" / "gray.png").array[0], rgb[..., 0])
     with pytest.raises(ImageError, match="no pixels"):
         write_picture(tmp_path / "a.png", rgb[:0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(["uint8", "uint16", "int16", "float32", "float64"]),
+    st.integers(1, 5),
+    st.sampled_from([None, (0.5, 0.25)]),
+    st.integers(0, 99),
+)
+def test_images_come_back(dtype: str, channels: int, spacing: tuple[float, float] | None, seed: int) -> None:
+    """Each number of each channel, and the pixel size, whichever format holds them."""
+    pixels = np.random.default_rng(seed).integers(0, 120, (channels, 7, 9)).astype(dtype)
+    like = Image(pixels, "CYX", spacing, "µm" if spacing else None)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{image_suffix(channels, pixels.dtype, spacing)}"
+        write_image(path, pixels, like=like)
+        back = read(path)
+    assert (back.dtype, back.axes, back.spacing, back.unit) == (pixels.dtype, "CYX", spacing, like.unit)
+    np.testing.assert_array_equal(back.array, pixels)
+
+
+def test_images_that_a_file_cannot_hold(tmp_path: Path) -> None:
+    deep = np.zeros((1, 4, 4), np.uint16)
+    for name, said in (("x.png", "not of 1 x uint16"), ("x.jpg", "suffix")):
+        with pytest.raises(ImageError, match=said):
+            write_image(tmp_path / name, deep, like=Image(deep, "CYX"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_room_is_light_to_import() -> None:

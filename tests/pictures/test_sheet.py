@@ -51,6 +51,21 @@ def test_captions_and_legend_put_ink_on_the_paper() -> None:
     assert count(legend, BLUE) > 30
 
 
+def test_a_long_caption_goes_on_in_the_next_line() -> None:
+    """Words that fit into two lines are all there; each line takes as much paper as the first."""
+
+    def sheet(caption: str, lines: int) -> np.ndarray:
+        return contact_sheet([[(caption, plain(99, 99, RED))]], tile=100, lines=lines)
+
+    one, two, three = (sheet("", lines).shape[0] for lines in (1, 2, 3))
+    assert three - two == two - one > 0
+    long = sheet("first words here then more", 2)
+    np.testing.assert_array_equal(long[: two - one], sheet("first words here", 2)[: two - one])
+    assert (sheet("first words here", 2)[two - one + 8 : 2 * (two - one)] == 255).all()
+    assert (long[two - one + 8 : 2 * (two - one)] != 255).any()
+    assert (sheet("averyverylongwordthatcannotbebroken", 2)[:, :100] != 255).any()
+
+
 def test_rows_may_be_ragged() -> None:
     sheet = contact_sheet([[("a", plain(5, 5, RED))], [], [("b", plain(5, 9, RED)), ("c", plain(5, 5, BLUE))]])
     assert sheet.ndim == 3 and sheet.dtype == np.uint8 and count(sheet, BLUE) == 256 * 256

@@ -1,5 +1,6 @@
 """Reports that the tests of their room share: of drawn images, with names that try to break the page."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,8 @@ def evil_report(classes: int, images: int, run: Path | None = None) -> Report:
         (float("nan"),) * 5 + tuple((k + 0.5) / bins for k in range(5, 15)),
         (float("nan"),) * 5 + tuple((k - 0.5) / bins for k in range(5, 15)),
     )
-    evaluation = Evaluation(
-        evaluation.overlap,
-        evaluation.images,
-        None,
-        None,
-        evaluation.confusions,
-        evaluation.groups,
+    evaluation = replace(
+        evaluation,
         reliability=reliable,
         uncalibrated=reliable,
         expected_dice=[0.5 + 0.4 * i / images for i in range(images)],

@@ -1,4 +1,4 @@
-"""`useg predict`: from a model to segmentations."""
+"""`useg predict` and `useg suggest`: from a model to segmentations, and to what to annotate next."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from useg.cli.arguments import DeviceOption, MemoryOption, ModelArgument, TtaOption
-from useg.console import prediction_bars, say
+from useg.cli.arguments import DeviceOption, JsonOption, MemoryOption, ModelArgument, TtaOption
+from useg.console import prediction_bars, print_json, progress_bar, say
 from useg.errors import SettingsError
 from useg.options import parse_bytes, parse_folds, parse_format
 from useg.tables import count
@@ -101,4 +101,67 @@ def predict(
         dice, name = min(expected)
         say(f"the Dice to expect is lowest for {name}, {dice:.2f}; see {out / EXPECTED}")
     if failed:
+        raise typer.Exit(2)
+
+
+def suggest(
+    model: ModelArgument,
+    inputs: Annotated[list[Path], typer.Argument(help="Images that nobody annotated, or folders of them.")],
+    number: Annotated[int, typer.Option("-n", "--count", help="How many to suggest.", min=1)] = 10,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="New folder for them: images/, and masks/ that hold the model's proposals, to be corrected."),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Contact sheet of the suggestions [suggest-FOLDER.png here; none with --json]."),
+    ] = None,
+    region: Annotated[
+        int,
+        typer.Option(help="An image more than twice as long is offered in regions of about so many pixels.", min=32),
+    ] = 512,
+    tta: TtaOption = False,
+    max_memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say which images to annotate next: those that the model is unsure about, and that are unlike all others.
+
+    Images that the run was trained on are left out.
+    """
+    from useg.images.files import write_picture
+    from useg.predict import Predictor, PredictSettings
+    from useg.predict_files import find_inputs
+    from useg.suggest.proposals import contact_sheet_of, export_suggestions, require_new_folder
+    from useg.suggest.ranking import SuggestSettings, annotated_in
+    from useg.suggest.ranking import suggest as find_suggestions
+
+    if export:
+        require_new_folder(export)
+    known, sources = annotated_in(model), find_inputs(inputs)
+    predictor = Predictor.load(model, PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta))
+    with progress_bar("looking", len(known) + len(sources)) as advance:
+        found = find_suggestions(
+            predictor,
+            sources,
+            SuggestSettings(count=number, region=region),
+            annotated=known,
+            watch=lambda path, error: advance(),
+        )
+    for _, error in found.failed:
+        say(f"failed: {error}")
+    if found.annotated:
+        say(f"{count(len(found.annotated), 'image')} left out, for the model was trained on the same pixels")
+    if as_json:
+        print_json(found.as_dict())
+    for place, one in enumerate(found.chosen, 1):
+        say(f"{place}. {one.name}: {one.reason}")
+    if found.chosen and (sheet or not as_json):
+        target = sheet or Path(f"suggest-{inputs[0].resolve().stem}.png")
+        write_picture(target, contact_sheet_of(predictor, found.chosen))
+        say(f"contact sheet: {target}")
+    if export and found.chosen:
+        export_suggestions(predictor, found.chosen, export)
+        say(f"correct the masks in {export / 'masks'}, then add images and masks to the training set")
+    if found.failed:
         raise typer.Exit(2)

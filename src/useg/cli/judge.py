@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,9 +19,13 @@ from useg.cli.arguments import (
     UnlabelledOption,
     WithinOption,
 )
-from useg.console import print_json, print_out, progress_bar
+from useg.console import print_json, print_out, progress_bar, say, typed
 from useg.options import parse_bytes, parse_unlabelled
 from useg.tables import describe_image, describe_model, show_scores
+
+if TYPE_CHECKING:
+    from useg.data.dataset import Example
+    from useg.predict import Prediction
 
 
 def evaluate(
@@ -29,6 +34,9 @@ def evaluate(
     within: WithinOption = None,
     regions: RegionsOption = None,
     unlabelled: UnlabelledOption = "auto",
+    report: Annotated[
+        Path | None, typer.Option(help="The page to read in a browser [RUN/report.html for a run folder].")
+    ] = None,
     overlays: Annotated[Path | None, typer.Option(help="Folder for a picture of every image.")] = None,
     tta: TtaOption = False,
     max_memory: MemoryOption = None,
@@ -38,9 +46,19 @@ def evaluate(
     """Predict annotated images and score the result."""
     from useg.evaluate import evaluate_folder
     from useg.predict import Predictor, PredictSettings
+    from useg.report.gallery import Gallery
+    from useg.report.run import REPORT, report_evaluation
 
     settings = PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta)
     predictor = Predictor.load(model, settings)
+    page = report or (model / REPORT if model.is_dir() else None)
+    gallery, begun = Gallery(predictor.card), time.monotonic()
+
+    def show(example: Example, prediction: Prediction) -> None:
+        advance()
+        if page:
+            gallery.add(example, prediction)
+
     with progress_bar("evaluating", None) as advance:
         evaluation = evaluate_folder(
             predictor,
@@ -50,12 +68,24 @@ def evaluate(
             region_class=regions,
             run=model if model.is_dir() else None,
             overlays=overlays,
-            watch=lambda example, prediction: advance(),
+            watch=show,
+        )
+    if page:
+        report_evaluation(
+            page,
+            evaluation,
+            gallery,
+            run=model if model.is_dir() else None,
+            data=str(data),
+            command=typed(),
+            seconds=time.monotonic() - begun,
         )
     if as_json:
         print_json(evaluation.as_dict())
     else:
         show_scores(evaluation.as_dict(), [c.name for c in predictor.card.classes])
+        if page:
+            say(f"report: {page}")
 
 
 def score(

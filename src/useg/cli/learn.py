@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from useg.cli.arguments import DataArgument, DeviceOption, IgnoreOption, JsonOption, SetOption, UnlabelledOption
-from useg.console import print_json, progress_bar, say, training_watcher
+from useg.console import print_json, progress_bar, say, training_watcher, typed
 from useg.errors import ImageError, SettingsError
 from useg.options import parse_ignore, parse_settings, parse_unlabelled
 from useg.tables import show_check, show_result, show_scores
@@ -17,7 +17,7 @@ from useg.tables import show_check, show_result, show_scores
 if TYPE_CHECKING:
     from useg.folds import FoldsResult
     from useg.learning_curve import LearningCurve
-    from useg.loop import TrainResult
+    from useg.watch import TrainResult
 
 
 def demo(
@@ -124,6 +124,10 @@ def train(
         bool,
         typer.Option("--learning-curve", help="Train on 1/8, 1/4, 1/2 and all images: what more of them would bring."),
     ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="A model to start from: what fits is taken. If no new one is better, it stays."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="auto (planned from the data) or paper (the 2015 paper).")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     ignore: IgnoreOption = None,
@@ -141,6 +145,8 @@ def train(
         raise SettingsError(f"--recipe {recipe}: use auto or paper")
     if folds is not None and learning_curve:
         raise SettingsError("--folds and --learning-curve: ask for one of them at a time")
+    if start is not None and (folds is not None or learning_curve):
+        raise SettingsError("--from: starts one run; leave out --folds and --learning-curve")
     since = seconds_since_start()
     from useg.folds import FOLDS, train_folds
     from useg.learning_curve import CURVE, train_learning_curve
@@ -156,6 +162,7 @@ def train(
             "overrides": overrides,
             "watch": watcher,
             "spent": since,
+            "command": typed(),
         }
         result: TrainResult | FoldsResult | LearningCurve
         if folds is not None or (resume and (out / FOLDS).is_file()):
@@ -163,7 +170,7 @@ def train(
         elif learning_curve or (resume and (out / CURVE).is_file()):
             result = train_learning_curve(data, out, **how)
         else:
-            result = run_training(data, out, **how)
+            result = run_training(data, out, start=start, **how)
     show_result(result)
     if not result.finished:
         raise typer.Exit(130)

@@ -88,14 +88,12 @@ def fold_splits(
             reason = why or ("the series is too short for blocks" if numbered else "their names show no groups")
             found = _at_random(folds, goods, holds, seed, reason)
     splits = []
-    for fold, (held, left_out, reason) in enumerate(found, 1):
+    for fold, (held, left_out, reason) in enumerate(found):
         away = {*held, *left_out}
         rest = union_of(holds, (index for index in range(len(ordered)) if index not in away))
         said_too = absent_classes(union_of(holds, held), rest, names)
         count = f"{len(held)} of {len(ordered)} images"
-        splits.append(
-            divide(ordered, held, f"validation, fold {fold} of {folds}: {count}, {reason}{said_too}", left_out)
-        )
+        splits.append(divide(ordered, held, f"validation, fold {fold}: {count}, {reason}{said_too}", left_out))
     return splits
 
 

@@ -1,6 +1,7 @@
 """Files <-> arrays: the only room that opens image files."""
 
 from useg.images.files import (
+    image_suffix,
     is_image,
     is_image_file,
     is_series,
@@ -10,6 +11,7 @@ from useg.images.files import (
     read,
     read_header,
     read_mask,
+    write_image,
     write_labels,
     write_picture,
     write_probabilities,
@@ -29,6 +31,7 @@ __all__ = [
     "LabelStore",
     "Windows",
     "as_labels",
+    "image_suffix",
     "is_image",
     "is_image_file",
     "is_series",
@@ -39,6 +42,7 @@ __all__ = [
     "read_header",
     "read_mask",
     "windows_of",
+    "write_image",
     "write_labels",
     "write_labels_from",
     "write_picture",

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Integer, Num, UInt8
 
 from useg.errors import ImageError, MissingError
 from useg.images import dicom, geotiff, raster, tiff, tiff_write
@@ -222,6 +223,34 @@ def write_probabilities(
     about = About(like=like)
     write = geotiff.write_probabilities if isinstance(about.place, OnMap) else tiff_write.write_probabilities
     write(path, probabilities.astype(np.float32, copy=False), about)
+
+
+def write_image(path: str | os.PathLike[str], pixels: Num[np.ndarray, "c y x"], *, like: Image | Header) -> None:
+    """Write an image, or a part of one, without loss: PNG for bytes, gray or colour, TIFF for all else.
+
+    Args:
+        path: where to; `.png`, `.tif` or `.tiff`, as `image_suffix` says. An existing file is replaced.
+        pixels: `C Y X` of any number type of images.
+        like: the image that they are of; a TIFF gets its pixel size.
+
+    Raises:
+        ImageError: another suffix, or the file cannot hold these pixels or be written.
+    """
+    path = Path(path)
+    suffix = suffix_of(path, ".png", ".tif", ".tiff")
+    if suffix != ".png":
+        tiff_write.write_image(path, pixels, About(like=like))
+    elif image_suffix(len(pixels), pixels.dtype, None) == ".png":
+        raster.write_picture(path, pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
+    else:
+        raise ImageError(
+            f"{path}: PNG is written of bytes, gray or RGB, not of {len(pixels)} x {pixels.dtype}; use .tif"
+        )
+
+
+def image_suffix(channels: int, dtype: np.dtype[Any], spacing: Sequence[float] | None) -> str:
+    """Of the plainest file that holds such an image whole, with its pixel size: ".png" or ".tif"."""
+    return ".png" if channels in (1, 3) and dtype == np.uint8 and spacing is None else ".tif"
 
 
 def write_picture(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "y x 3"] | UInt8[np.ndarray, "y x"]) -> None:

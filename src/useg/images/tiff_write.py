@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, Num
 
 from useg.images.image import About
 from useg.images.polite import encoding
@@ -28,6 +28,22 @@ def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About
 def write_probabilities(path: Path, scores: Float[np.ndarray, "c *space"], about: About) -> None:
     """Write scores of classes, deflated, with the pixel size; `C Y X` or `C Z Y X`."""
     _write(path, scores, "CZYX" if scores.ndim == 4 else "CYX", about, predictor=3)
+
+
+def write_image(path: Path, pixels: Num[np.ndarray, "c y x"], about: About) -> None:
+    """Write an image of any number type, deflated, with the pixel size; three channels of whole numbers as colour."""
+    predictor = {"f": 3}.get(pixels.dtype.kind, 2)
+    if len(pixels) == 3 and pixels.dtype in (np.uint8, np.uint16):
+        colour = {"photometric": "rgb", "planarconfig": "contig"}
+        _write(path, np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), "YXS", about, predictor=predictor, **colour)
+    else:
+        _write(
+            path,
+            pixels[0] if len(pixels) == 1 else pixels,
+            "CYX"[-(2 + (len(pixels) > 1)) :],
+            about,
+            predictor=predictor,
+        )
 
 
 def write_stored(path: Path, store: LabelStore, about: About) -> None:
@@ -64,8 +80,8 @@ def _tiles(store: LabelStore, dtype: np.dtype[Any]) -> Iterator[np.ndarray]:
                 yield tile
 
 
-def _write(path: Path, array: np.ndarray, axes: str, about: About, *, predictor: int) -> None:
-    options = _options(axes, about, predictor=predictor)
+def _write(path: Path, array: np.ndarray, axes: str, about: About, *, predictor: int, **more: str) -> None:
+    options = _options(axes, about, predictor=predictor) | more
     with encoding(path) as temporary:
         tifffile.imwrite(temporary, array, bigtiff=array.nbytes > _BIG, **options)
 
@@ -73,7 +89,7 @@ def _write(path: Path, array: np.ndarray, axes: str, about: About, *, predictor:
 def _options(axes: str, about: About, *, predictor: int) -> dict[str, Any]:
     """How an image is written."""
     described: dict[str, Any] = {"axes": axes}
-    spacing = about.spacing(len(axes.removeprefix("C")))
+    spacing = about.spacing(len(axes.strip("CS")))
     if spacing is not None:
         described |= {"spacing": [float(size) for size in spacing], "unit": about.unit}
     return {"photometric": "minisblack", "compression": "zlib", "predictor": predictor, "metadata": described}

@@ -101,9 +101,15 @@ def bootstrap(
     hits, true, predicted = np.split((times.astype(np.float64) @ parts).astype(np.int64), 3, axis=1)
     dice, iou = dice_and_iou(hits, true, predicted)
     foreground = (true > 0) & (np.arange(classes) > 0)
-    of_dice, of_iou = (tuple(_middle(scores[:, k], level) for k in range(classes)) for scores in (dice, iou))
-    means = (_middle(_means(scores, foreground), level) for scores in (dice, iou))
-    return Intervals(unit, count, level, of_dice, of_iou, *means)
+    return Intervals(
+        unit,
+        count,
+        level,
+        tuple(_middle(dice[:, k], level) for k in range(classes)),
+        tuple(_middle(iou[:, k], level) for k in range(classes)),
+        _middle(_means(dice, foreground), level),
+        _middle(_means(iou, foreground), level),
+    )
 
 
 def _means(scores: Float[np.ndarray, "draws k"], chosen: Bool[np.ndarray, "_ _"]) -> Float[np.ndarray, "draws"]:

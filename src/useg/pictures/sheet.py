@@ -19,16 +19,19 @@ def contact_sheet(
     rows: Sequence[Sequence[Captioned]],
     *,
     tile: int = 256,
+    lines: int = 1,
     legend: Sequence[tuple[str, tuple[int, int, int]]] | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Lay pictures out in rows and columns, each under its caption.
 
     Every picture is scaled to fit a square of `tile` pixels, its proportions kept: averaged when made
-    smaller, pixels repeated when made larger. Captions that are too long end in "…".
+    smaller, pixels repeated when made larger. Captions that are too long go on in the next of their lines; the last
+    ends in "…".
 
     Args:
         rows: for each row its (caption, picture uint8 `Y X 3`); rows may differ in length.
         tile: side of a picture's square in pixels, at least 64.
+        lines: that there are for each caption.
         legend: (name, RGB) pairs, drawn at the foot.
 
     Raises:
@@ -52,7 +55,8 @@ def contact_sheet(
     width = sum(widths) + gap * (columns + 1)
     entries = _flowed(legend or (), font, width - 2 * gap, line)
     foot = line * (entries[-1][1] + 1) + gap if entries else 0
-    height = gap + sum(line + each + gap for each in heights) + foot
+    above = lines * line
+    height = gap + sum(above + each + gap for each in heights) + foot
 
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -60,12 +64,13 @@ def contact_sheet(
     for row, row_height in zip(pictures, heights, strict=True):
         left = gap
         for (caption, picture), column in zip(row, widths, strict=False):
-            draw.text((left, top), _shortened(caption, font, column), font=font, fill=_INK)
-            sheet.paste(picture, (left, top + line))
-            corner = (left + picture.width, top + line + picture.height)
-            draw.rectangle(((left - 1, top + line - 1), corner), outline=_FRAME)
+            for step, words in enumerate(_wrapped(caption, font, column, lines)):
+                draw.text((left, top + step * line), words, font=font, fill=_INK)
+            sheet.paste(picture, (left, top + above))
+            corner = (left + picture.width, top + above + picture.height)
+            draw.rectangle(((left - 1, top + above - 1), corner), outline=_FRAME)
             left += column + gap
-        top += line + row_height + gap
+        top += above + row_height + gap
     for (name, colour), (x, step) in zip(legend or (), entries, strict=True):
         _draw_entry(draw, font, (gap + x, top + step * line), name, colour)
     return np.asarray(sheet)
@@ -86,8 +91,18 @@ def _line_height(font: _Font) -> int:
     return round(1.35 * font.getbbox("Ågj")[3])
 
 
+def _wrapped(caption: str, font: _Font, width: int, lines: int) -> list[str]:
+    """The caption in at most so many lines, broken between words."""
+    words = caption.split()
+    found: list[str] = []
+    while len(found) < lines - 1 and words:
+        count = next((n for n in range(len(words), 1, -1) if font.getlength(" ".join(words[:n])) <= width), 1)
+        found.append(_shortened(" ".join(words[:count]), font, width))
+        words = words[count:]
+    return [*found, _shortened(" ".join(words), font, width)] if words else found
+
+
 def _shortened(caption: str, font: _Font, width: int) -> str:
-    caption = " ".join(caption.split())
     if font.getlength(caption) <= width:
         return caption
     kept = caption

@@ -128,7 +128,7 @@ def _absent(known: Known) -> list[Caution]:
             )
         elif holding < SELDOM < annotated:
             found.append(
-                Caution(f"Only {count(holding, 'scored image')} hold “{kind.name}”: its score is a rough one.")
+                Caution(f"“{kind.name}” is in {count(holding, 'scored image')} only: its score is a rough one.")
             )
     return found
 

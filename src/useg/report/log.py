@@ -47,7 +47,7 @@ def read_run(run: Path, kept: int | None) -> RunLog:
     path = run / "settings.toml"
     return RunLog(
         steps,
-        sum(record["seconds"] for record in records if isinstance(record.get("seconds"), float)),
+        sum((record["seconds"] for record in records if isinstance(record.get("seconds"), float)), 0.0),
         _training(records, kept),
         path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "",
         _command(path, steps) if path.is_file() and steps else "",

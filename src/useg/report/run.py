@@ -21,8 +21,8 @@ REPORT = "report.html"
 
 def report_training(
     run: Path, predictor: Predictor, parts: Split, *, command: str, tables: Sequence[Table] = ()
-) -> Path:
-    """Score the model on the images held out of its training, and write the page of the run.
+) -> None:
+    """Score the model on the images held out of its training, and write `run/report.html`.
 
     Takes about the time of a validation: every held-out image is predicted once, and the middles of a few others.
 
@@ -30,9 +30,6 @@ def report_training(
         run: folder of the run. predictor: of the model that it kept.
         parts: images trained on and held out. command: what was typed to train.
         tables: what else to show.
-
-    Returns:
-        The page.
     """
     begun, gallery = time.monotonic(), Gallery(predictor.card)
     evaluation = evaluate(predictor, parts.validation, watch=gallery.add)
@@ -50,32 +47,31 @@ def report_training(
         tables=tables,
     )
     write_report(run / REPORT, report)
-    return run / REPORT
 
 
 def report_evaluation(
-    run: Path,
+    page: Path,
     evaluation: Evaluation,
     gallery: Gallery,
     *,
+    run: Path | None,
     data: str,
     command: str,
     seconds: float,
+    validation: bool = False,
     tables: Sequence[Table] = (),
     growth: Growth | None = None,
-) -> Path:
-    """Write the page of a run anew, with the scores of an evaluation.
+) -> None:
+    """Write a page with the scores of an evaluation.
 
     The images that the run was trained on are read again, as far as they are there, to find copies of them.
 
     Args:
-        run: folder of the run. evaluation: of its model.
+        page: the file; an existing one is replaced. evaluation: of the model.
+        run: folder of its run, where it has one.
         gallery: was shown the same images: `evaluate_folder(..., watch=gallery.add)`.
         data: where the images came from. command: what was typed. seconds: how long the evaluation took.
-        tables, growth: what else to show.
-
-    Returns:
-        The page.
+        validation: the images are those held out of the training. tables, growth: what else to show.
     """
     report = report_of(
         evaluation,
@@ -84,10 +80,10 @@ def report_evaluation(
         data=f"{count(len(evaluation.images), 'image')} of {data}",
         command=command,
         seconds=seconds,
+        validation=validation,
         run=run,
-        trained=trained_in(run),
+        trained=trained_in(run) if run else None,
         tables=tables,
         growth=growth,
     )
-    write_report(run / REPORT, report)
-    return run / REPORT
+    write_report(page, report)

@@ -1,5 +1,6 @@
 """Folds: each example judged once, what belongs together on one side, and the same folds every time."""
 
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from useg.data.dataset import Example
 from useg.data.folds import fold_splits
-from useg.data.prepare import prepare
+from useg.data.prepare import prepare, read_annotated
 from useg.data.splits import Split, classes_in, series_of
 from useg.errors import SettingsError
 
@@ -45,7 +46,7 @@ def grouped(draw: st.DrawFn) -> tuple[list[tuple[str, list[int], str]], int]:
     return found, draw(st.integers(2, len(sizes)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(grouped(), st.integers(0, 1000))
 def test_groups_stay_whole_and_sizes_are_even(case: tuple[list[tuple[str, list[int], str]], int], seed: int) -> None:
     images, folds = case
@@ -60,7 +61,7 @@ def test_groups_stay_whole_and_sizes_are_even(case: tuple[list[tuple[str, list[i
     assert max(held) - min(held) <= max(Counter(e.group for e in examples).values())
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=40), st.integers(2, 8), st.integers(0, 1000))
 def test_random_images_are_spread_with_their_classes(kinds: list[int], folds: int, seed: int) -> None:
     """Letters show no groups; each image holds one class besides the background."""
@@ -75,7 +76,7 @@ def test_random_images_are_spread_with_their_classes(kinds: list[int], folds: in
             assert all(any(kind in classes_in(e) for e in fold.train) for fold in found)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(1, 2), st.integers(2, 12), st.integers(2, 6))
 def test_blocks_of_series_leave_their_neighbours_out(series: int, length: int, folds: int) -> None:
     everyone = [f"{'ab'[which]}_{n:02}" for which in range(series) for n in range(length)]
@@ -168,7 +169,8 @@ def test_images_set_apart_join_the_pool(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_real_subjects(real_data: Path) -> None:
+    read = functools.lru_cache(maxsize=1)(read_annotated)
     for fold in range(5):
-        parts = prepare(real_data / "oct-dme" / "train", folds=5, fold=fold).parts
+        parts = prepare(real_data / "oct-dme" / "train", folds=5, fold=fold, read=read).parts
         train, held = ({name[:3] for name in names(part)} for part in (parts.train, parts.validation))
         assert held and not train & held
