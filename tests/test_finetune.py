@@ -14,14 +14,12 @@ from safetensors.torch import load_file
 from scipy.ndimage import label
 
 from models import files_of, make_model
-from useg.card import checksums, seen_before
 from useg.data.dataset import Example
-from useg.data.splits import Split
+from useg.data.known import checksums, seen_before
 from useg.errors import MissingError, ModelError, SettingsError, UsegError
 from useg.images.files import write_labels, write_picture
 from useg.predict import Predictor, PredictSettings
-from useg.settings import StartSettings, load_settings
-from useg.start import held_out_fairly
+from useg.settings import load_settings
 from useg.train import train
 from useg.unet.model import load_model, read_card, save_model
 from useg.watch import Progress, TrainResult, Watcher
@@ -302,48 +300,6 @@ def test_a_run_goes_on_from_its_own_start(data: Path, earlier: Path, whole: Trai
 
 
 # A fair comparison.
-
-
-def examples(count: int, *, channels: int = 1, first: int = 0) -> list[Example]:
-    found = []
-    for index in range(first, first + count):
-        rng = np.random.default_rng(index)
-        labels = rng.integers(0, 2, (20, 24)).astype(np.uint8)
-        image = np.repeat(rng.integers(0, 255, (1, 20, 24)).astype(np.uint8), channels, axis=0)
-        found.append(Example(f"image {chr(97 + index)}", image, labels))
-    return found
-
-
-def start_that_saw(seen: list[Example]) -> StartSettings:
-    return StartSettings(model="earlier", seen=checksums(seen))
-
-
-@given(held=st.integers(1, 6), kept=st.integers(1, 12), seen=st.sets(st.integers(0, 17)), divided=st.booleans())
-def test_what_is_held_out_is_new_to_the_earlier_model(held: int, kept: int, seen: set[int], divided: bool) -> None:
-    everyone = examples(held + kept)
-    parts = Split(everyone[held:], everyone[:held], "said so")
-    known = {example.name for index, example in enumerate(everyone) if index in seen}
-    start = start_that_saw([example for example in everyone if example.name in known])
-    found, fair = held_out_fairly(parts, start, divided=divided)
-    held_names = {e.name for e in found.validation}
-    assert sorted(e.name for e in [*found.train, *found.validation]) == sorted(e.name for e in everyone)
-    assert held_names
-    assert fair == (not held_names & known)
-    if not known & {e.name for e in parts.validation}:
-        assert found is parts
-    if not fair:
-        assert known >= {e.name for e in parts.validation}
-        assert "its score is too good" in found.reason
-
-
-def test_images_are_known_again_gray_or_rgb() -> None:
-    gray, rgb = examples(4), examples(4, channels=3)
-    known = checksums(gray[:2], checksums(gray[2:3]))
-    assert len(known) == 3 * 8
-    assert known == checksums(rgb[:3])
-    assert [e.name for e in seen_before(rgb, known)] == [e.name for e in gray[:3]]
-    assert seen_before(examples(3, first=9), known) == []
-    assert seen_before(gray, "") == []
 
 
 def trained_on(model: Path) -> str:

@@ -37,8 +37,13 @@ WIDEN = 1
 """A gap of three pixels between touching objects, not the paper's one: more of them come apart."""
 USABLE = 0.8
 """Share of a budget of minutes that is left for steps: reading, samples and validations take the rest."""
-START_RATE = 0.3
-"""The highest learning rate of a run that starts from an earlier model, as a share of that of a fresh one."""
+START_RATE = 0.5
+"""The highest learning rate of a run that starts from an earlier model, as a share of that of a fresh one.
+
+Between two cases, one seed each, judged on held-out images. Nuclei, from a model of half of them, 300 steps: panoptic
+quality 0.609, 0.637, 0.645 and 0.638 with 1, 0.5, 0.3 and 0.1; 0.579 afresh. Vessels, from a model of membranes with
+other channels, 250 steps: Dice 0.776, 0.762 and 0.730 with 1, 0.5 and 0.3; 0.797 afresh, so that model was no help.
+"""
 FINE = 4.0
 """Where the thinner half of the classes is thinner than this, in pixels, the network must look at single pixels."""
 

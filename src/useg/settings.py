@@ -41,6 +41,8 @@ class DataSettings(_Section):
         folds, fold: divide the images, those of `val/` too, into so many parts, and hold this one out, from 0; with 0
             folds, `validation` holds.
         share: of the images to train on, so much is used, 0..1.
+        seen: checksums of images that an earlier model was trained on, see `useg.data.known`: where there are others,
+            those are held out.
         validation_names: the images, or parts of images, that were held out.
         fingerprint: checksum of all images and masks, so that a run is never resumed on other data.
     """
@@ -54,6 +56,7 @@ class DataSettings(_Section):
     folds: int = Field(0, ge=0)
     fold: int = Field(0, ge=0)
     share: float = Field(1.0, gt=0, le=1)
+    seen: str = ""
     validation_names: list[str] = []
     fingerprint: str = ""
 
@@ -74,14 +77,12 @@ class StartSettings(_Section):
     Attributes:
         model: its file. digest: its SHA-256, so that a run that begins again begins with the same; a run that is
             resumed needs neither.
-        seen: checksums of the images that it was trained on, and those before it; see `useg.card.checksums`.
         fair: whether the held-out images are new to it; where they are not, its score is too good, and is told but not
             held against those of later models.
     """
 
     model: str = ""
     digest: str = ""
-    seen: str = ""
     fair: bool = True
 
 

@@ -15,6 +15,7 @@ from useg import machine
 from useg.atomic import require_output_folder
 from useg.checkpoint import STATE
 from useg.data.dataset import Example
+from useg.data.known import seen_before
 from useg.data.legend import Legend
 from useg.data.prepare import Reader, prepare, read_annotated
 from useg.data.splits import Split
@@ -28,7 +29,7 @@ from useg.processes import Team, join
 from useg.report.content import Table
 from useg.report.run import report_training
 from useg.settings import MachineSettings, Settings, load_settings, override, save_settings
-from useg.start import begin, choose_start, held_out_fairly
+from useg.start import begin, choose_start
 from useg.unet.model import find_model, read_card
 from useg.watch import TrainResult, Watcher
 
@@ -96,17 +97,15 @@ def train(
         folder = Path(data or settings.data.folder)
         team.fit(machine.find_device(settings.machine.device))  # one that is not there is said before data are read
         prepared = prepare(folder, **settings.data.how_to_read(), read=read)
-        legend, layout = prepared.legend, prepared.layout
-        parts, fair = held_out_fairly(
-            prepared.parts, settings.start, divided=not layout.val and not settings.data.folds
-        )
+        legend, parts = prepared.legend, prepared.parts
+        layout = prepared.layout
         names = f"; names of classes from {layout.legend}" if layout.legend else ""
         watch.on_text(f"layout: {layout.kind}{names}")
         for problem in prepared.problems:
             watch.on_text(f"note: {problem.line}")
         watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
         watch.on_text(parts.reason)
-        if settings.start.model and not settings.start.seen:
+        if settings.start.model and not settings.data.seen:
             watch.on_text(
                 "note: the earlier model does not know which images it was trained on; its score is too good "
                 "where held-out ones are among them"
@@ -121,6 +120,7 @@ def train(
                 )
         else:
             update = {"fingerprint": fingerprint, "validation_names": [e.name for e in parts.validation]}
+            fair = not seen_before(parts.validation, settings.data.seen)
             begun = settings.start.model_copy(update={"fair": fair})
             known = settings.model_copy(update={"data": settings.data.model_copy(update=update), "start": begun})
             planned = team.from_first(lambda: _plan(parts, legend, known, overrides or {}, watch, team))
@@ -180,7 +180,7 @@ def _begin(
         raise OutputError(f"{run}: already holds a run; go on with --resume, or name another folder")
     begin = {**asked, "data.folder": str(Path(data).resolve())}
     if start is not None:
-        begin["start"] = choose_start(Path(start))
+        begin |= choose_start(Path(start))
     if asked["budget.minutes"] is None and asked["budget.steps"] is None:
         begin["budget.minutes"] = 10.0
     return False, early_settings(override(Settings(), begin), overrides).model_dump(mode="json")

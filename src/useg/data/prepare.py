@@ -10,6 +10,7 @@ from typing import Literal
 from useg.data.check import Check, check_pairs
 from useg.data.dataset import Example, load_examples
 from useg.data.folds import fold_splits
+from useg.data.known import hold_out_unseen
 from useg.data.layouts import Layout, find_layout
 from useg.data.legend import Legend
 from useg.data.partial import leave_out
@@ -105,6 +106,7 @@ def prepare(
     folds: int = 0,
     fold: int = 0,
     share: float = 1.0,
+    seen: str = "",
     read: Reader = read_annotated,
 ) -> Prepared:
     """Check the data set in `folder`, read it, and hold a part of it out.
@@ -116,6 +118,7 @@ def prepare(
         folds, fold: hold out this part, from 0, of so many, see `fold_splits`; `val/` is divided with the others. 0
             folds are none.
         share: of what is left to train on, so much is used, see `take_share`.
+        seen: checksums of images that had better not be held out, see `hold_out_unseen`.
         read: reads it, such as a function that remembers what it read before.
 
     Raises:
@@ -131,6 +134,7 @@ def prepare(
         parts = Split(found.examples, found.apart, f"validation: the {len(found.apart)} images of {where}")
     else:
         parts = split(found.examples, share=validation, names=names)
+    parts = hold_out_unseen(parts, seen, again=not folds and not found.apart, names=names)
     if share < 1:
         train = take_share(parts.train, share)
         told = f"{parts.reason}; {len(train)} of the other {len(parts.train)} are trained on"

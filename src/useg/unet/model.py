@@ -76,7 +76,7 @@ class ModelCard(BaseModel):
         flips: symmetries of the images that test-time augmentation may use, as names out of "x", "y", "transpose".
         objects: how objects are told apart, found on the validation images, where the masks held ids of objects.
         input: what the training images looked like.
-        trained_on: counts that say what it learned from, and `checksums` of the images, see `useg.card.checksums`.
+        trained_on: counts that say what it learned from, and `checksums` of the images, see `useg.data.known`.
         scores: how it scored on the validation images.
     """
 
