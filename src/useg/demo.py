@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from useg.evaluate import Evaluation, evaluate_folder
 from useg.images.files import write_labels, write_picture
 from useg.predict import Predictor
 from useg.predict_files import Outputs, find_inputs, predict_files
+from useg.report.gallery import Gallery
+from useg.report.run import REPORT, report_evaluation
 from useg.train import train
 from useg.unet.borders import part_objects
 from useg.watch import Watcher
@@ -28,13 +31,14 @@ class DemoResult:
     data: Path
     run: Path
     pictures: Path
+    report: Path
     evaluation: Evaluation
 
 
 def run_demo(
     out: Path, *, minutes: float | None = None, steps: int | None = None, watch: Watcher | None = None
 ) -> DemoResult:
-    """Draw a data set, train on it for `minutes` or `steps`, predict its test images, score them.
+    """Draw a data set, train on it for `minutes` or `steps`, predict its test images, score them, write the report.
 
     Raises:
         OutputError: `out` exists and is not empty.
@@ -47,8 +51,18 @@ def run_demo(
     train(data, run, minutes=minutes, steps=steps, watch=watch)
     predictor = Predictor.load(run)
     predict_files(predictor, run, find_inputs([data / "test"]), out / "predictions", Outputs(instances=True))
-    evaluation = evaluate_folder(predictor, data, overlays=out / "pictures")
-    return DemoResult(data, run, out / "pictures", evaluation)
+    gallery, begun = Gallery(predictor.card), time.monotonic()
+    evaluation = evaluate_folder(predictor, data, overlays=out / "pictures", watch=gallery.add)
+    report_evaluation(
+        run / REPORT,
+        evaluation,
+        gallery,
+        run=run,
+        data=str(data / "test"),
+        command=f"useg demo -o {out}",
+        seconds=time.monotonic() - begun,
+    )
+    return DemoResult(data, run, out / "pictures", run / REPORT, evaluation)
 
 
 def draw_data_set(

@@ -36,6 +36,7 @@ def demo(
     show_scores(result.evaluation.as_dict(), ["background", "cell"])
     say(f"\nmodel     {result.run / 'model.safetensors'}")
     say(f"data      {result.data}")
+    say(f"report    {result.report}  (open it in a browser)")
     say(f"pictures  {result.pictures}  (image | truth | prediction | errors, one file a test image)")
 
 
