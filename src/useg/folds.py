@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from useg.data.known import checksums
 from useg.data.prepare import read_annotated
 from useg.errors import MissingError, SettingsError
 from useg.evaluate import Evaluation, score
@@ -146,6 +147,7 @@ def train_folds(
     result = FoldsResult(run, run / MODEL, scores, total, True)
     told = {**read_card(members[0].folder).trained_on, "images": len(everything)}
     told["pixels"] = sum(s.truth.size for s in everything)
+    told["checksums"] = checksums([], "".join(read_card(m.folder).trained_on["checksums"] for m in members))
     shown = {"images": len(everything), **total.overlap.as_dict()}
     if total.objects:
         shown["objects"] = total.objects.as_dict()

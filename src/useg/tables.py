@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from useg.console import console, say
-from useg.metrics.overlap import plain
-from useg.report.run import REPORT
 
 if TYPE_CHECKING:
     from useg.data.check import Check
@@ -42,7 +41,7 @@ def describe_model(path: Path, card: ModelCard) -> str:
         + ", ".join(f"{low:g}..{high:g}" for low, high in zip(seen.low, seen.high, strict=True)),
         f"  classes      {', '.join(f'{k} {c.name}' for k, c in enumerate(card.classes))}",
         f"  normalise    {card.normalise.kind}",
-        f"  trained on   {', '.join(f'{k}: {v}' for k, v in card.trained_on.items())}",
+        f"  trained on   {', '.join(f'{k}: {v}' for k, v in card.trained_on.items() if k != 'checksums')}",
     ]
     if any(card.score_shift):
         lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
@@ -168,7 +167,7 @@ def _region_words(r: dict[str, Any]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def show_result(result: TrainResult | FoldsResult | LearningCurve) -> None:
@@ -188,12 +187,17 @@ def show_result(result: TrainResult | FoldsResult | LearningCurve) -> None:
     if result.before is not None:
         _show_before_and_after(result)
     if result.finished:
-        report = result.run / REPORT
-        if report.exists():
-            say(f"report: {report}")
+        _tell_report(result.run)
         say(f"next: useg predict {run} IMAGES -o OUT")
     else:
         say(f"go on with: useg train -o {run} --resume")
+
+
+def _tell_report(run: Path) -> None:
+    from useg.report.run import REPORT
+
+    if (run / REPORT).exists():
+        say(f"report: {run / REPORT}")
 
 
 def _show_before_and_after(result: TrainResult) -> None:
@@ -222,22 +226,24 @@ def _show_several(result: FoldsResult | LearningCurve) -> None:
             table.add_column(title, justify="right")
         for number, fold in enumerate(result.folds):
             quality = [_figure(fold.quality)] if scored_objects else []
-            table.add_row(str(number), str(len(fold.images)), _figure(plain(fold.dice)), *quality)
+            table.add_row(str(number), str(len(fold.images)), _figure(fold.dice), *quality)
         console().print(table)
         assert result.evaluation is not None
-        pooled = _figure(plain(result.evaluation.overlap.foreground_dice))
+        pooled = _figure(result.evaluation.overlap.foreground_dice)
         say(f"mean Dice of the folds {result.mean:.4f}, standard deviation {result.deviation:.4f}")
         say(f"all images, each by the model that did not see it: Dice {pooled}")
+        _tell_report(result.run)
         say(f"next: useg predict {run} IMAGES -o OUT  (averages the models of all folds)")
         return
     assert result.fit is not None
     for title in ("training images", "Dice", "steps"):
         table.add_column(title, justify="right")
     for images, dice, steps in zip(result.fit.images, result.fit.scores, result.steps, strict=True):
-        table.add_row(str(images), _figure(plain(dice)), str(steps))
+        table.add_row(str(images), _figure(dice), str(steps))
     console().print(table)
     for sentence in result.words:
         say(sentence)
+    _tell_report(result.run)
     say(f"next: useg predict {run} IMAGES -o OUT")
 
 
