@@ -518,3 +518,100 @@ def test_colours_and_names_of_a_legend_reach_the_model(useg: Useg, tmp_path: Pat
     assert useg("predict", run, tmp_path / "data" / "images", "-o", tmp_path / "out").code == 0
     said = useg("score", tmp_path / "out", tmp_path / "data" / "masks")
     assert said.code == 0 and "roof" in said.err
+
+
+# How far a result is to be trusted.
+
+
+def test_training_ends_with_its_report(useg: Useg, data: Path, tmp_path: Path) -> None:
+    said = useg("train", data, "-o", tmp_path / "run", "--steps", 2, "--device", "cpu", *SET)
+    assert said.code == 0, said.err
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in said.err
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "held out of the training" in page
+    assert f"useg train {data}" in page  # what repeats it
+
+
+def test_evaluate_writes_the_report_anew_or_elsewhere(
+    useg: Useg,
+    run: Path,
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    said = useg("evaluate", run, data / "test", "--device", "cpu")
+    assert f"report: {run / 'report.html'}" in said.err
+    for name in ("cells_00", "cells_01"):
+        assert name in (run / "report.html").read_text(encoding="utf-8")
+    said = useg("evaluate", run / "model.safetensors", data / "test", "--device", "cpu", "--json")
+    assert said.code == 0
+    assert "report" not in said.err  # a model file alone has no place for one
+    scores = json.loads(said.out)
+    low, high = scores["intervals"]["foreground_dice"]
+    assert low <= scores["foreground_dice"] <= high
+    assert 0 <= scores["calibration"]["error"] <= 1
+    useg("evaluate", run / "model.safetensors", data / "test", "--report", tmp_path / "page.html")
+    assert "cells_01" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_folds_train_predict_and_resume(useg: Useg, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = useg("train", data, "-o", out, "--folds", 3, "--steps", 9, "--device", "cpu", *SET)
+    assert said.code == 0, said.err
+    assert "mean Dice of the folds" in said.err
+    assert (out / "report.html").is_file()
+    assert read_card(out).members == 3
+    assert useg("train", "-o", out, "--resume").code == 0  # nothing is left to do
+    every, some = tmp_path / "every", tmp_path / "some"
+    assert useg("predict", out, data / "test", "-o", every, "--uncertainty", "--probabilities").code == 0
+    assert useg("predict", out, data / "test", "-o", some, "--folds", "0,2", "--probabilities").code == 0
+    assert read(every / "cells_00_uncertainty.tif").array.shape == (2, 64, 64)  # entropy and disagreement
+    whole, part = (read(folder / "cells_00_probabilities.tif").array for folder in (every, some))
+    assert np.abs(whole - part).max() > 0
+    rows = (every / "expected-dice.csv").read_text(encoding="utf-8").splitlines()
+    assert {row.partition(",")[0] for row in rows} <= {"image", "cells_00.png", "cells_01.png"}
+    useg("predict", out, data / "test", "-o", tmp_path / "x", "--folds", "3").refused("no fold 3")
+    useg("predict", out, data / "test", "-o", tmp_path / "x", "--folds", "a").refused("--folds a", "0,2")
+    useg("predict", out, data / "test", "-o", some).refused(some, "other settings")
+
+
+def test_a_learning_curve(useg: Useg, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = useg("train", data, "-o", out, "--learning-curve", "--steps", 8, "--device", "cpu", *SET)
+    assert said.code == 0, said.err
+    assert "training images" in said.err
+    assert (out / "report.html").is_file()
+    assert (out / "learning-curve.json").is_file()
+    useg("train", data, "-o", tmp_path / "b", "--learning-curve", "--folds", 2).refused("--folds", "--learning-curve")
+
+
+def test_from_an_earlier_model(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = useg("train", data, "-o", out, "--from", run, "--steps", 2, "--device", "cpu")
+    assert said.code == 0, said.err
+    assert "starts from" in said.err
+    assert "before" in said.err
+    assert "Before and after" in (out / "report.html").read_text(encoding="utf-8")
+    assert "checksums" not in useg("info", out).out
+    useg("train", data, "-o", tmp_path / "b", "--from", data).refused(data)
+    useg("train", data, "-o", tmp_path / "b", "--from", run, "--folds", 2).refused("--from", "--folds")
+    assert not (tmp_path / "b").exists()
+
+
+def test_suggest(
+    useg: Useg,
+    run: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = useg("suggest", run, data / "test", "-n", 1, "--export", tmp_path / "next", "--device", "cpu")
+    assert said.code == 0, said.err
+    assert "1. cells_0" in said.err
+    assert (tmp_path / "suggest-test.png").is_file()
+    assert len(list((tmp_path / "next" / "masks").iterdir())) == 1
+    useg("suggest", run, data / "test", "--export", tmp_path / "next").refused(tmp_path / "next")
+    found = json.loads(useg("suggest", run, data / "test", "--device", "cpu", "--json").out)
+    assert [set(one) >= {"name", "reason", "score"} for one in found["chosen"]] == [True, True]
+    said = useg("suggest", run, data / "train", "--device", "cpu")
+    assert "left out, for the model was trained on the same pixels" in said.err
