@@ -147,7 +147,7 @@ def train_folds(
     result = FoldsResult(run, run / MODEL, scores, total, True)
     told = {**read_card(members[0].folder).trained_on, "images": len(everything)}
     told["pixels"] = sum(s.truth.size for s in everything)
-    told["checksums"] = checksums([], "".join(read_card(m.folder).trained_on["checksums"] for m in members))
+    told["checksums"] = checksums([], "".join(read_card(m.folder).trained_on.get("checksums", "") for m in members))
     shown = {"images": len(everything), **total.overlap.as_dict()}
     if total.objects:
         shown["objects"] = total.objects.as_dict()
@@ -158,7 +158,7 @@ def train_folds(
             run / REPORT,
             total,
             gallery,
-            run=None,
+            run=run,
             data=f"{folds} folds",
             command=command,
             seconds=time.monotonic() - judging,
