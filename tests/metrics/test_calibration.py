@@ -69,6 +69,12 @@ def test_nothing_is_known_of_no_pixel() -> None:
     assert fit_temperature(np.zeros((2, 0)), np.zeros(0, int)) == 1
 
 
+def test_a_network_that_diverged_is_sure_of_nothing() -> None:
+    nothing = np.full((2, 4), np.nan)
+    assert reliability([count_reliability(nothing, np.array([0, 1, 1, IGNORE]))]).counts == (3, *[0] * (BINS - 1))
+    assert fit_temperature(nothing, np.array([0, 1, 1, 0])) == 1
+
+
 def test_certain_pixels_keep_the_temperature_in_range() -> None:
     right = np.array([[1.0, 1.0], [0.0, 0.0]])
     for truth in ([0, 0], [1, 1]):

@@ -106,7 +106,7 @@ def test_outliers_odd_inputs_and_confidence_are_told() -> None:
     cases[6] = (cases[6][0], replace(cases[6][1], warnings=["it is darker than them"]))
     counts, sure = (0,) * 14 + (100,), (float("nan"),) * 14 + (0.99,)
     evaluation = replace(
-        scored(card, cases), reliability=Reliability(counts, sure, (*sure[:14], 0.8)), predicted_dice=[0.9] * 12
+        scored(card, cases), reliability=Reliability(counts, sure, (*sure[:14], 0.8)), expected_dice=[0.9] * 12
     )
     found = told(report(card, evaluation, shown(card, cases)))
     assert "but not image 5 (" in found
@@ -119,5 +119,5 @@ def test_expected_dice_that_says_nothing_is_told() -> None:
     cases = [case(card, i, wrong=0.01 + 0.01 * i) for i in range(12)]
     true = np.array([np.nanmean(dice[1:]) for _, dice in scored(card, cases).images])
     for expected, warned in ((true, False), (1 - true, True)):
-        evaluation = replace(scored(card, cases), predicted_dice=expected.tolist())
+        evaluation = replace(scored(card, cases), expected_dice=expected.tolist())
         assert ("says little of the true one" in told(report(card, evaluation, shown(card, cases)))) is warned

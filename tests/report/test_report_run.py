@@ -16,7 +16,7 @@ from useg.predict import Predictor
 from useg.report.gallery import Gallery
 from useg.report.gather import report_of
 from useg.report.log import read_run
-from useg.report.run import report_evaluation, report_training
+from useg.report.run import REPORT, report_evaluation, report_training
 from useg.report.trained import trained_in, trained_on
 from useg.report.words import bounds, count, duration, figure, listing, percent
 from useg.settings import Settings, override, save_settings
@@ -51,9 +51,8 @@ def run_of(folder: Path) -> tuple[Path, list[Example]]:
 def test_a_training_ends_with_a_page(tmp_path: Path) -> None:
     run, examples = run_of(tmp_path)
     predictor = Predictor.load(make_model(tmp_path))
-    page = report_training(run, predictor, Split(examples[2:], examples[:2], "r"), command="useg train DATA -o RUN")
-    text = page.read_text(encoding="utf-8")
-    assert page == run / "report.html"
+    report_training(run, predictor, Split(examples[2:], examples[:2], "r"), command="useg train DATA -o RUN")
+    text = (run / REPORT).read_text(encoding="utf-8")
     for said in ("useg train DATA -o RUN", "30 steps, 15.0 s in them", "held out of the training", "Panoptic quality"):
         assert said in text
     assert "--steps 30" in text
@@ -67,7 +66,8 @@ def test_an_evaluation_finds_images_that_the_run_was_trained_on(tmp_path: Path) 
     for name, chosen in (("held out", examples[:2]), ("trained on", examples[2:5])):
         gallery = Gallery(predictor.card)
         evaluation = evaluate(predictor, chosen, watch=gallery.add)
-        page = report_evaluation(run, evaluation, gallery, data="DATA", command="useg evaluate", seconds=1.0)
+        page, how = tmp_path / "page.html", {"data": "DATA", "command": "useg evaluate", "seconds": 1.0}
+        report_evaluation(page, evaluation, gallery, run=run, **how)
         told[name] = page.read_text(encoding="utf-8")
     assert "nearly equal an image trained on" not in told["held out"]
     assert "3 scored images of 3 nearly equal an image trained on" in told["trained on"]

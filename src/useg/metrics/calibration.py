@@ -63,7 +63,8 @@ def count_reliability(
         within: pixels that count; all of them by default.
     """
     counted = truth != IGNORE if within is None else (truth != IGNORE) & within
-    sure = probabilities.max(0)[counted].astype(np.float64)
+    # A network that diverged gives no numbers: it is sure of nothing.
+    sure = np.nan_to_num(probabilities.max(0)[counted].astype(np.float64))
     right = (probabilities.argmax(0) == truth)[counted]
     place = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
     return np.stack([np.bincount(place, weight, BINS) for weight in (None, sure, right)]).astype(np.float64)
@@ -91,11 +92,12 @@ def fit_temperature(probabilities: Float[np.ndarray, "k n"], truth: Integer[np.n
     """The temperature at which these pixels' true classes are most likely (section 4.2: least cross-entropy).
 
     Args:
-        probabilities: of each class at temperature 1, 0..1. truth: classes 0..k-1. Without a pixel it is 1.
+        probabilities: of each class at temperature 1, 0..1. truth: classes 0..k-1. Without a pixel, or where a network
+            diverged, it is 1.
     """
     from scipy.optimize import minimize_scalar
 
-    if not truth.size:
+    if not truth.size or not np.isfinite(probabilities).all():
         return 1.0
     scores = np.log(np.maximum(probabilities, LEAST).astype(np.float64))
     scores -= scores.max(0)
