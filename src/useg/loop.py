@@ -26,6 +26,7 @@ from useg.data.splits import Split
 from useg.errors import TrainingError
 from useg.predict import Predictor
 from useg.processes import Team
+from useg.report.trained import EDGE, MOST_SCORED
 from useg.runner import TorchRunner
 from useg.settings import Settings
 from useg.unet.losses import segmentation_loss
@@ -178,8 +179,12 @@ class Loop:
 
     def _end_seconds(self) -> float:
         """What comes behind the last step: a validation, the last files, and the report, which predicts once more."""
-        pictures = PICTURE_SECONDS * len(self.parts.validation) if self.reported else 0.0
-        return (2.1 if self.reported else 1.1) * self._validation_cost() + pictures + END_SECONDS
+        seconds = 1.1 * self._validation_cost() + END_SECONDS
+        if self.reported:
+            pixels = sum(e.labels.size for e in self.parts.validation)
+            again = 1 + MOST_SCORED * min(EDGE**2, self.parts.train[0].labels.size) / pixels
+            seconds += again * self._validation_cost() + PICTURE_SECONDS * len(self.parts.validation)
+        return seconds
 
     def _step(self, batch: Batch) -> None:
         """One optimisation step; it changes nothing when its loss or gradient is not finite."""
