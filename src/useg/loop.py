@@ -42,8 +42,8 @@ CHECKPOINT_SECONDS = 40.0
 MODEL = "model.safetensors"
 END_SECONDS = 1.0
 """To write the last files and leave."""
-PICTURE_SECONDS = 0.1
-"""To draw a held-out image for the report."""
+REPORT_SECONDS, PICTURE_SECONDS = 1.0, 0.1
+"""To load what writes the report, and to draw a held-out image."""
 OBJECT_CHANCE = 0.1
 """Over the square root of the number of objects: by how much their panoptic quality differs by chance."""
 MOST_BAD_STEPS = 3
@@ -183,7 +183,8 @@ class Loop:
         if self.reported:
             pixels = sum(e.labels.size for e in self.parts.validation)
             again = 1 + MOST_SCORED * min(EDGE**2, self.parts.train[0].labels.size) / pixels
-            seconds += again * self._validation_cost() + PICTURE_SECONDS * len(self.parts.validation)
+            seconds += again * self._validation_cost()
+            seconds += REPORT_SECONDS + PICTURE_SECONDS * len(self.parts.validation)
         return seconds
 
     def _step(self, batch: Batch) -> None:
