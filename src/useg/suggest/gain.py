@@ -1,8 +1,9 @@
 """In which order to annotate images, and why, in words.
 
-To annotate an image tells about all that look like it. Its expected gain is the share of the model's doubts that this
-would settle: of each image, how unsure the model is of it, times how much nearer it then has something annotated. The
-greatest gain is taken, again and again. An image that nothing else looks like settles its own doubts only.
+To annotate an image tells about all that look like it. Its expected gain is how much of all images that covers: of
+each, how much nearer it then has something annotated; and up to twice as much where the model is unsure of the image
+itself. The greatest gain is taken, again and again. An image that nothing else looks like covers itself only: a model
+that knows few images is least sure of strangers, and learns most from what is typical.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ COMPARED = 500
 """Of so many images, evenly spread, the usual distance is measured."""
 NEAR = 0.5
 """Of the usual distance: that far from the nearest image the novelty is a half."""
-SURELY_WRONG = 0.01
-"""Added to the uncertainty: of what is unlike all that it saw, a model may be sure and wrong."""
+DOUBTS = 0.5
+"""Share of the gain that goes by how unsure the model is; the rest counts whatever it says."""
 ALIKE, UNLIKE = 0.1, 0.9
 """Novelties up to and from which people are told that an image is like, or unlike, what is known."""
 MOSTLY = 0.6
@@ -80,7 +81,7 @@ class Pick:
 
     Attributes:
         index: among the candidates.
-        uncertainty, novelty: 0..1, of the image alone. score: 0..1, the share of all doubts that it settles.
+        uncertainty, novelty: 0..1, of the image alone. score: 0..1, its expected gain.
         like: other candidates that look like it, and like nothing that is annotated or ahead of it.
         nearest: the image that it is most like: among the candidates where it is `earlier` suggested, else among the
             known ones; None where there is nothing to be like.
@@ -96,37 +97,34 @@ class Pick:
 
 
 def rank(candidates: Sequence[Candidate], space: Space, count: int) -> list[Pick]:
-    """The best `count` candidates, each for what those ahead of it leave in doubt; of equal ones the first.
+    """The best `count` candidates, each for what those ahead of it leave uncovered; of equal ones the first.
 
     Greedy for the facility location function (Wei, Iyer and Bilmes 2015, "Submodularity in data subset selection and
-    active learning"), each image weighted by how unsure the model is of it. Two images at the distance d, in units of
-    `NEAR` times the usual one, are alike by 1 / (1 + d^2); an image is settled as far as it is like one that is
-    annotated or ahead. Of very many candidates `COMPARED`, evenly spread, stand for all.
+    active learning"). Two images at the distance d, in units of `NEAR` times the usual one, are alike by 1 / (1 + d^2);
+    an image is covered as far as it is like one that is annotated or ahead. Of very many candidates `COMPARED`, evenly
+    spread, stand for all.
     """
-    doubts = np.minimum([each.doubt.uncertainty + SURELY_WRONG for each in candidates], 1)
+    unsure = np.array([each.doubt.uncertainty for each in candidates])
+    counts = 1 - DOUBTS + DOUBTS * unsure / max(float(unsure.max(initial=0)), 1e-9)
     crowd = evenly(len(candidates), COMPARED)
     alike = space.alike(space.candidates, space.candidates[crowd])
-    settled, nearest = np.zeros(len(candidates)), np.full(len(candidates), -1)
+    covered, nearest = np.zeros(len(candidates)), np.full(len(candidates), -1)
     if len(space.known):
         table = space.alike(space.candidates, space.known)
-        settled, nearest = table.max(1), table.argmax(1)
+        covered, nearest = table.max(1), table.argmax(1)
     earlier, free, picks = np.zeros(len(candidates), bool), np.ones(len(candidates), bool), []
     for _ in range(min(count, len(candidates))):
-        nearer = np.maximum(alike - settled[crowd], 0)
-        gains = (nearer * doubts[crowd]).sum(1) / doubts[crowd].sum()
+        gains = counts * np.maximum(alike - covered[crowd], 0).mean(1)
         best = int(np.where(free, gains, -1).argmax())
-        like = int(((alike[best] > 0.5) & (settled[crowd] < 0.5)).sum()) - int(settled[best] < 0.5)
-        novelty, score, near = float(1 - settled[best]), float(gains[best]), int(nearest[best])
-        unsure = float(candidates[best].doubt.uncertainty)
-        picks.append(Pick(best, unsure, novelty, score, max(0, like), near if near >= 0 else None, bool(earlier[best])))
+        like = int(((alike[best] > 0.5) & (covered[crowd] < 0.5)).sum()) - int(covered[best] < 0.5)
+        novelty, score, near = float(1 - covered[best]), float(gains[best]), int(nearest[best])
+        known = near if near >= 0 else None
+        picks.append(Pick(best, float(unsure[best]), novelty, score, max(0, like), known, bool(earlier[best])))
         free[best] = False
         to_best = space.alike(space.candidates, space.candidates[best : best + 1])[:, 0]
-        closer = to_best > settled
-        settled, nearest, earlier = (
-            np.where(closer, to_best, settled),
-            np.where(closer, best, nearest),
-            earlier | closer,
-        )
+        closer = to_best > covered
+        covered, nearest = np.where(closer, to_best, covered), np.where(closer, best, nearest)
+        earlier |= closer
     return picks
 
 

@@ -42,7 +42,7 @@ class Suggestion:
 
     Attributes:
         source: the file. region: its window there, `Y X`; None is the whole image.
-        score: expected gain, 0..1: the share of the model's doubts that it settles, see `useg.suggest.gain`.
+        score: expected gain, 0..1, see `useg.suggest.gain`.
         uncertainty: how unsure the model is, 0..1, see `useg.suggest.candidates.Doubt`.
         novelty: 0 for what looks like an annotated image or an earlier suggestion, towards 1 for what is like none.
         reason: why, in words.
