@@ -115,13 +115,15 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class")
-    for title in ("Dice", "IoU", "Dice per image", "images with it", "false alarms"):
+    for title in ("Dice", "95 %", "IoU", "per image", "images", "false alarms"):
         table.add_column(title, justify="right")
     for k, name in enumerate(names):
         with_it = scores["images"] - scores["unannotated_images"] - scores["empty_images"][k]
         table.add_row(
             name,
-            *(_figure(scores[key][k]) for key in ("dice", "iou", "image_dice")),
+            _figure(scores["dice"][k]),
+            _bounds(scores["intervals"]["dice"][k]),
+            *(_figure(scores[key][k]) for key in ("iou", "image_dice")),
             str(with_it),
             f"{scores['false_alarms'][k]} of {scores['empty_images'][k]} without" if scores["empty_images"][k] else "-",
         )
@@ -130,7 +132,13 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
         f"pixel accuracy {scores['pixel_accuracy']:.4f} over {count(scores['images'], 'image')}, "
         f"{scores['pixels']} pixels"
     )
-    say("Dice and IoU pool all pixels; 'per image' is the mean over the images that hold the class.")
+    say("Dice and IoU pool all pixels; 'per image' is the mean Dice of the images that hold the class.")
+    drawn = scores["intervals"]
+    if drawn["units"] > 1:
+        say(f"95 % of the scores of as many {drawn['unit']} drawn from these {drawn['units']} lie between the bounds.")
+    if calibration := scores["calibration"]:
+        before = scores["uncalibrated"]["error"]
+        say(f"calibration error {_figure(calibration['error'])} ({_figure(before)} without the temperature)")
     if scores["objects"]:
         _show_objects(scores["objects"])
     if regions := scores["regions"]:
@@ -164,6 +172,11 @@ def _show_objects(objects: dict[str, Any]) -> None:
 
 def _region_words(r: dict[str, Any]) -> str:
     return f"V_rand {r['v_rand']:.4f}, V_info {r['v_info']:.4f}, Rand error {r['rand_error']:.4f}"
+
+
+def _bounds(interval: list[float | None]) -> str:
+    low, high = interval
+    return "-" if low is None or high is None else f"{low:.3f}..{high:.3f}"
 
 
 def _figure(value: float | None) -> str:
