@@ -115,12 +115,14 @@ class Settings(_Section):
         validations: how often the run is scored on the held-out images; in a run bounded by minutes, fewer where
             they would take more than a tenth of it.
         score_shift: added to the scores of each class when predicting, see `ModelCard`.
+        track: experiment trackers that the run is shown to, see `useg.track`.
     """
 
     recipe: Literal["auto", "paper"] = "auto"
     seed: int = Field(0, ge=0)
     validations: int = Field(10, ge=1)
     score_shift: list[float] = []
+    track: list[Literal["tensorboard", "mlflow", "wandb", "trackio"]] = []
     data: DataSettings = DataSettings()
     start: StartSettings = StartSettings()
     budget: BudgetSettings = BudgetSettings()
