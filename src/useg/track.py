@@ -76,6 +76,7 @@ def load_trackers(names: Sequence[str]) -> None:
             os.environ.setdefault(name, value)
     for name in names:
         with extra(f"--track {name}", name):
+            importlib.import_module("accelerate.tracking")
             importlib.import_module("torch.utils.tensorboard" if name == "tensorboard" else name)
 
 
@@ -83,9 +84,10 @@ def load_trackers(names: Sequence[str]) -> None:
 def tracking(watch: Watcher, run: Path, names: Sequence[str], settings: Settings) -> Iterator[Watcher]:
     """A watcher that tells `watch` and the trackers `names` of a run.
 
-    They are opened when there is something to tell. Losses and rates are told after each step; Dice, panoptic quality,
-    calibration error (at temperature 1) and pictures of a few held-out images after each validation. What a session
-    that was killed has told already is not told again. A tracker that fails is told of once, and left out.
+    They are opened when there is something to tell. Loss and rate are told after each step; Dice, panoptic quality,
+    calibration error (at temperature 1) and pictures of a few held-out images after each validation. A step that a
+    session which was killed has told is not told again by the next one, which repeats it. A tracker that fails is told
+    of once, and left out.
 
     Args:
         watch: is told everything first. run: folder of the run.
@@ -130,7 +132,8 @@ class _Shown:
         self.watch.on_progress(p)
         validated = p.event == "validated"
         if p.step > self.told[validated]:
-            self._open()
+            if self.waiting:
+                self._open()
             values = self._of_validation(p) if validated else _of_step(p)
             self._each(lambda tracker: tracker.sink.log(values, step=p.step))
             self._each(lambda tracker: self._show(tracker, p.step))

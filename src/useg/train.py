@@ -65,7 +65,8 @@ def train(
         recipe: "auto" plans from the data, "paper" does what the 2015 paper did.
         resume: go on with the run in `run`; its own settings hold, and `data` may be left out.
         device: "auto", "cpu", "cuda" or "mps".
-        overrides: settings by dotted name, such as {"network.width": 32}.
+        overrides: settings by dotted name, such as {"network.width": 32}; {"track": ["tensorboard"]} shows the run to
+            TensorBoard, "mlflow", "wandb" or "trackio", see `useg.track`.
         start: a model file or run folder whose network is trained further. Other classes and channels are allowed, and
             what fits is taken. Where no later model is better on the held-out images, its weights stay the best.
         watch: told what happens, and asked whether to stop.
@@ -77,6 +78,7 @@ def train(
         DataError, ImageError, MissingError: the data cannot be trained on; said before training begins.
         OutputError: `run` holds a run already. SettingsError: a setting cannot be.
         ModelError: `start` is no model, or is damaged.
+        MissingExtraError: the library of a tracker is not installed.
         TrainingError: losses stopped being finite, or the run cannot be resumed.
     """
     started = time.monotonic() - spent
