@@ -39,14 +39,17 @@ PICTURES = 4
 """Held-out images that are shown at each validation."""
 LONGEST = 250
 """Characters of a setting; there are lists of checksums."""
-QUIET = {
+ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
     # MLflow no longer recommends files, but a data base needs more libraries than training does.
     "MLFLOW_ALLOW_FILE_STORE": "true",
+    # A server that does not answer would hold up a step for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-"""Environment of the libraries, where the user has not set it: they tell their makers nothing."""
+"""Of the libraries, where the user has not set it: they tell their makers nothing."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def load_trackers(names: Sequence[str]) -> None:
     Raises:
         MissingExtraError: one is not installed.
     """
-    for name, value in QUIET.items():
+    for name, value in ENVIRONMENT.items():
         if names:
             os.environ.setdefault(name, value)
     for name in names:
