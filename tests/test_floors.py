@@ -26,6 +26,7 @@ FLOORS = [
     ["suggest"],
     ["score_files"],
     ["watch"],
+    ["track"],
     ["loop"],
     ["train"],
     ["several"],

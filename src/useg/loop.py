@@ -266,7 +266,8 @@ class Loop:
         threads = s.machine.threads
         if threads:
             torch.set_num_threads(threads)  # the others wait
-        overlap, objects, card = validate(Predictor(self.card, runner), self.parts.validation, self.parts.train)
+        predictor, parts = Predictor(self.card, runner), self.parts
+        overlap, objects, card = validate(predictor, parts.validation, parts.train, self.watch.on_image)
         if threads:
             torch.set_num_threads(self.team.split(threads))
         state.validated, state.validated_at = state.validated + (state.step > 0), state.progress
@@ -333,10 +334,9 @@ class Loop:
             assert budget.minutes is not None
             left = max(0.0, budget.minutes * 60 - self.elapsed)
         pace = self.settings.samples.batch / self._step_seconds if self._step_seconds else 0.0
+        done, rate = min(1.0, self._progress()), self.optimiser.param_groups[0]["lr"]
         self.watch.on_progress(
-            Progress(
-                state.step, budget.steps, min(1.0, self._progress()), loss, self._dice, self._quality, pace, left, event
-            )
+            Progress(state.step, budget.steps, done, loss, self._dice, self._quality, pace, left, event, rate)
         )
 
 

@@ -61,6 +61,17 @@ def parse_folds(text: str | None) -> tuple[int, ...]:
         raise SettingsError(f"--folds {text}: write their numbers, such as 0,2") from error
 
 
+def parse_track(text: str) -> list[str]:
+    """ "tensorboard,wandb" to a list, if there are such trackers."""
+    from useg.settings import TRACKERS
+
+    names = [word.strip() for word in text.split(",")]
+    for name in names:
+        if name not in TRACKERS:
+            raise SettingsError(f"--track {text}: there is no {name!r}; use {', '.join(TRACKERS)}, commas between them")
+    return names
+
+
 def parse_bytes(text: str | None) -> int | None:
     """ "4GB", "500 MB" or a number of bytes."""
     if text is None:

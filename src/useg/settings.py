@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,9 @@ from useg.unet.losses import LossSettings
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings
+
+Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+TRACKERS: tuple[str, ...] = get_args(Tracker)
 
 
 class _Section(BaseModel):
@@ -115,12 +118,14 @@ class Settings(_Section):
         validations: how often the run is scored on the held-out images; in a run bounded by minutes, fewer where
             they would take more than a tenth of it.
         score_shift: added to the scores of each class when predicting, see `ModelCard`.
+        track: experiment trackers that are shown the run, see `useg.track`.
     """
 
     recipe: Literal["auto", "paper"] = "auto"
     seed: int = Field(0, ge=0)
     validations: int = Field(10, ge=1)
     score_shift: list[float] = []
+    track: list[Tracker] = []
     data: DataSettings = DataSettings()
     start: StartSettings = StartSettings()
     budget: BudgetSettings = BudgetSettings()

@@ -237,7 +237,7 @@ def _same(plan: Settings) -> dict[str, Any]:
     shared = {f"{section}.{name}": value for section in PLANNED for name, value in values[section].items()}
     shared |= {f"data.{name}": value for name, value in plan.data.how_to_read().items()}
     shared |= {f"machine.{name}": values["machine"][name] for name in ("precision", "threads")}
-    return shared | {name: values[name] for name in ("validations", "score_shift")}
+    return shared | {name: values[name] for name in ("validations", "score_shift", "track")}
 
 
 def _held_out(folder: Path, plan: Settings, member: Member, read: Reader) -> str:

@@ -30,6 +30,7 @@ from useg.report.content import Table
 from useg.report.run import report_training
 from useg.settings import MachineSettings, Settings, load_settings, override, save_settings
 from useg.start import begin, choose_start
+from useg.track import load_trackers, tracking
 from useg.unet.model import find_model, read_card
 from useg.watch import TrainResult, Watcher
 
@@ -64,7 +65,8 @@ def train(
         recipe: "auto" plans from the data, "paper" does what the 2015 paper did.
         resume: go on with the run in `run`; its own settings hold, and `data` may be left out.
         device: "auto", "cpu", "cuda" or "mps".
-        overrides: settings by dotted name, such as {"network.width": 32}.
+        overrides: settings by dotted name, such as {"network.width": 32}; {"track": ["tensorboard"]} shows the run to
+            TensorBoard, "mlflow", "wandb" or "trackio", see `useg.track`.
         start: a model file or run folder whose network is trained further. Other classes and channels are allowed, and
             what fits is taken. Where no later model is better on the held-out images, its weights stay the best.
         watch: told what happens, and asked whether to stop.
@@ -76,6 +78,7 @@ def train(
         DataError, ImageError, MissingError: the data cannot be trained on; said before training begins.
         OutputError: `run` holds a run already. SettingsError: a setting cannot be.
         ModelError: `start` is no model, or is damaged.
+        MissingExtraError: the library of a tracker is not installed.
         TrainingError: losses stopped being finite, or the run cannot be resumed.
     """
     started = time.monotonic() - spent
@@ -129,13 +132,14 @@ def train(
         if settings.start.model and not team.from_first((run / STATE).is_file):
             weights, found_there = begin(settings, legend, team)
             watch.on_text(f"starts from {settings.start.model}: {found_there.words}")
-        loop = Loop(run, settings, legend, parts, watch, started, team, reported=bool(command))
-        if weights is not None:
-            loop.network.load_state_dict(weights)
-            loop.averaged.load_state_dict(weights)
-        if not resuming and team.first:
-            save_settings(run / SETTINGS, settings)  # last, so that settings which cannot run leave no run behind
-        result = loop.go()
+        with tracking(watch, run, settings.track if team.first else [], settings) as shown:
+            loop = Loop(run, settings, legend, parts, shown, started, team, reported=bool(command))
+            if weights is not None:
+                loop.network.load_state_dict(weights)
+                loop.averaged.load_state_dict(weights)
+            if not resuming and team.first:
+                save_settings(run / SETTINGS, settings)  # last, so that settings which cannot run leave no run behind
+            result = loop.go()
         if command and result.finished and team.first:
             how = PredictSettings(device=settings.machine.device, precision=settings.machine.precision)
             tables = [_before_and_after(result)] if settings.start.model else []
@@ -173,6 +177,7 @@ def _begin(
         budget = {name: value for name, value in asked.items() if name.startswith("budget.")}
         same = None if start is None else str(find_model(Path(start)).resolve())
         refuse_other_settings(settings, {**budget, **overrides, "start.model": same})
+        load_trackers(settings.track)
         return True, settings.model_dump(mode="json")
     if data is None:
         raise MissingError(f"{run}: there is no run to resume here; name the data set to begin one")
@@ -183,7 +188,9 @@ def _begin(
         begin |= choose_start(Path(start))
     if asked["budget.minutes"] is None and asked["budget.steps"] is None:
         begin["budget.minutes"] = 10.0
-    return False, early_settings(override(Settings(), begin), overrides).model_dump(mode="json")
+    settings = early_settings(override(Settings(), begin), overrides)
+    load_trackers(settings.track)
+    return False, settings.model_dump(mode="json")
 
 
 def _plan(

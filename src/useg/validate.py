@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -30,7 +30,10 @@ Parted = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def validate(
-    predictor: Predictor, held_out: Sequence[Example], train: Sequence[Example]
+    predictor: Predictor,
+    held_out: Sequence[Example],
+    train: Sequence[Example],
+    watch: Callable[[Example, Prediction, ModelCard], None] = lambda example, prediction, card: None,
 ) -> tuple[OverlapScores, ObjectScores | None, ModelCard]:
     """Scores of pixels, scores of objects where the masks number them, and the card with what was found out.
 
@@ -38,13 +41,14 @@ def validate(
 
     What parts them best is found on both parts, each weighing the same: the few objects of one or two held-out images
     leave it to chance, and the images trained on look better than they should at any threshold, but still show which
-    one parts what touches. Only held-out images are scored.
+    one parts what touches. Only held-out images are scored, and `watch` is shown these, see `useg.watch.Watcher`.
     """
     instances = predictor.card.masks == "instances"
     chances: list[np.ndarray] = []
     pixels: list[tuple[np.ndarray, np.ndarray]] = []
 
     def keep(example: Example, prediction: Prediction) -> None:
+        watch(example, prediction, predictor.card)
         pixels.append(_some_pixels(example, prediction, CALIBRATED_ON // len(held_out)))
         if instances:  # a byte a pixel: all of them are held at once
             chances.append(confidence(prediction.probabilities[1]))

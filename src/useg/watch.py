@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from useg.data.dataset import Example
+    from useg.predict import Prediction
+    from useg.unet.model import ModelCard
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class Progress:
         quality: its panoptic quality, where masks number objects.
         images_per_second: samples through the network. seconds_left: None before it can be told.
         event: "step", "validated", or "skipped" (a step without a finite loss).
+        rate: the learning rate of this step.
     """
 
     step: int
@@ -30,6 +36,7 @@ class Progress:
     images_per_second: float
     seconds_left: float | None
     event: Literal["step", "validated", "skipped"]
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,12 @@ class Watcher:
     Attributes:
         on_text: a sentence for the user: what the data are, what was planned and why.
         on_progress: after each step.
+        on_image: shown each held-out image in a validation, before it is told: what the network says of it at
+            temperature 1, and the card with what parts objects best as far as the validation before found it.
         should_stop: asked after each step; True ends the run at once with a usable model.
     """
 
     on_text: Callable[[str], None] = lambda text: None
     on_progress: Callable[[Progress], None] = lambda progress: None
+    on_image: Callable[[Example, Prediction, ModelCard], None] = lambda example, prediction, card: None
     should_stop: Callable[[], bool] = lambda: False
