@@ -11,7 +11,7 @@ import typer
 from useg.cli.arguments import DataArgument, DeviceOption, IgnoreOption, JsonOption, SetOption, UnlabelledOption
 from useg.console import print_json, progress_bar, say, training_watcher, typed
 from useg.errors import ImageError, SettingsError
-from useg.options import parse_ignore, parse_settings, parse_unlabelled
+from useg.options import parse_ignore, parse_settings, parse_track, parse_unlabelled
 from useg.tables import show_check, show_result, show_scores
 
 if TYPE_CHECKING:
@@ -129,6 +129,10 @@ def train(
         Path | None,
         typer.Option("--from", help="A model to start from: what fits is taken. If no new one is better, it stays."),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Show the run to tensorboard, mlflow, wandb or trackio, here; commas between them."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="auto (planned from the data) or paper (the 2015 paper).")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     ignore: IgnoreOption = None,
@@ -142,6 +146,8 @@ def train(
         overrides["data.ignore"] = parse_ignore(ignore)
     if unlabelled != "auto":
         overrides["data.unlabelled"] = parse_unlabelled(unlabelled)
+    if track is not None:
+        overrides["track"] = parse_track(track)
     if recipe not in ("auto", "paper"):
         raise SettingsError(f"--recipe {recipe}: use auto or paper")
     if folds is not None and learning_curve:
