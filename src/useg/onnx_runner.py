@@ -38,6 +38,7 @@ class OnnxRunner:
         """
         with extra(path, "export"):
             import onnxruntime
+        machine.keep_freed_memory()
         onnxruntime.disable_telemetry_events()  # builds for Windows would send some
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or machine.cores()
@@ -46,7 +47,7 @@ class OnnxRunner:
         options.log_severity_level = 4  # what fails is raised
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  they have no root of their own
+        except Exception as error:
             raise ModelError(f"{path}: its network cannot be used ({_told(error)}); export the model again") from error
         self.path, self.card, self.spread = path, card, spread
         self._outputs = [PROBABILITIES, *([ENTROPY] if spread and card.members > 1 else [])]
@@ -62,7 +63,7 @@ class OnnxRunner:
         batch = np.ascontiguousarray(tile, np.float32)[None]
         try:
             found = self._session.run(self._outputs, {IMAGE: batch})
-        except Exception as error:  # noqa: BLE001  as above
+        except Exception as error:
             raise ModelError(
                 f"{self.path}: the network fails on a tile of {batch.shape[2:]} pixels ({_told(error)}); allow less "
                 "--max-memory, or export the model again"

@@ -186,9 +186,7 @@ class Predictor:
         return total if len(views) == 1 else total / np.float32(len(views))
 
 
-def load_runner(
-    path: Path, settings: PredictSettings, threads: int = 0
-) -> tuple[ModelCard, TorchRunner | OnnxRunner]:
+def load_runner(path: Path, settings: PredictSettings, threads: int = 0) -> tuple[ModelCard, TorchRunner | OnnxRunner]:
     """A model file's card, and its networks ready to run as it says.
 
     Args:

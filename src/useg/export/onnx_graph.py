@@ -93,8 +93,9 @@ def _scores(graph: _Graph, network: UNet, image: str, name: str) -> str:
         value = _layer(graph, network.pool, skips[-1], f"{name}.pool")
     value = _layer(graph, network.bottleneck, value, f"{name}.bottleneck")
     for step, (up, block) in enumerate(zip(network.up, network.expansive, strict=True)):
+        level = len(skips) - 1
         value = _layer(graph, up, value, f"{name}.up.{step}")
-        skip = _crop(graph, skips.pop(), network.geometry.crop(network.settings.depth - 1 - step), f"{name}.crop.{step}")
+        skip = _crop(graph, skips.pop(), network.geometry.crop(level), f"{name}.crop.{step}")
         value = _layer(graph, block, graph.add("Concat", [skip, value], axis=1), f"{name}.expansive.{step}")
     return _layer(graph, network.head, value, f"{name}.head")
 
@@ -132,7 +133,11 @@ def _layer(graph: _Graph, layer: nn.Module, value: str, name: str) -> str:
             numbers = [graph.constant(f"{name}.{key}", number) for key, number in layer.named_parameters()]
             # A convolution pads by whole numbers only, since the network says so.
             pads = [int(edge) for edge in layer.padding] * 2
-            shapes = {"kernel_shape": list(layer.kernel_size), "strides": list(layer.stride), "pads": pads}
+            shapes: dict[str, Any] = {
+                "kernel_shape": list(layer.kernel_size),
+                "strides": list(layer.stride),
+                "pads": pads,
+            }
             if isinstance(layer, nn.Conv2d | nn.Conv3d):
                 return graph.add("Conv", [value, *numbers], **shapes)
             return graph.add("ConvTranspose", [value, *numbers], output_padding=list(layer.output_padding), **shapes)

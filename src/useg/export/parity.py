@@ -18,7 +18,8 @@ STEPS = 4
 def random_sizes(settings: UNetSettings, seed: int = 0) -> list[tuple[int, ...]]:
     """Sizes that the network can take, each axis drawn by itself."""
     g, random = settings.geometry, np.random.default_rng(seed)
-    return [tuple(g.smallest + g.stride * random.integers(0, STEPS, settings.dims)) for _ in range(SIZES)]
+    steps = random.integers(0, STEPS, (SIZES, settings.dims)).tolist()
+    return [tuple(g.smallest + g.stride * step for step in each) for each in steps]
 
 
 def largest_difference(ours: Runner, theirs: Runner, settings: UNetSettings, sizes: Sequence[tuple[int, ...]]) -> float:

@@ -90,9 +90,7 @@ def _prove(written: Path, out: Path, card: ModelCard, networks: Sequence[UNet]) 
     """The largest difference between the file and torch."""
     spread = card.members > 1
     theirs = OnnxRunner(written, card, spread=spread)
-    ours = TorchRunner(
-        networks, "cpu", "float32", shift=card.score_shift, temperature=card.temperature, spread=spread
-    )
+    ours = TorchRunner(networks, "cpu", "float32", shift=card.score_shift, temperature=card.temperature, spread=spread)
     difference = largest_difference(ours, theirs, card.network, random_sizes(card.network))
     if not difference <= TOLERANCE:
         raise ExportError(
@@ -119,7 +117,8 @@ def _hints(card: ModelCard) -> dict[str, str]:
         "useg.input": f"float32, 1 x {n.in_channels} channels x {'Z x ' * (n.dims - 2)}Y x X, normalised: "
         f"{card.normalise.model_dump_json()}",
         "useg.output": f"probabilities of {n.classes} classes: {', '.join(one.name for one in card.classes)}",
-        "useg.sizes": f"along each axis {g.smallest} + any multiple of {g.stride} pixels; the output has {g.shrink} less",
+        "useg.sizes": f"along each axis {g.smallest} + any multiple of {g.stride} pixels; the output is "
+        f"{g.shrink} less",
         "useg.border": f"{border}; output pixel 0 lies over input pixel {g.margin}",
         "useg.halo": f"tiles start on multiples of {g.stride} pixels; of their output the first {g.lead} and the last "
         f"{g.trail} pixels depend on what lies outside",

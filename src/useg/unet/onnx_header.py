@@ -8,9 +8,8 @@ the metadata is skipped.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from useg.errors import ModelError
 
@@ -54,7 +53,7 @@ def _entry(content: bytes) -> tuple[str, str]:
     return parts.get(KEY, b"").decode("utf-8"), parts.get(VALUE, b"").decode("utf-8")
 
 
-def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
+def _fields(file: BufferedIOBase, size: int) -> Iterator[tuple[int, int, int]]:
     """Number, begin and end of each field's value, all of them inside the file.
 
     Raises:
@@ -79,7 +78,7 @@ def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
         yield tag >> 3, begin, place
 
 
-def _number(file: BinaryIO) -> int:
+def _number(file: BufferedIOBase) -> int:
     """Seven bits a byte, the lowest first; the eighth says that more follow."""
     value = 0
     for shift in range(0, 70, 7):
