@@ -3,7 +3,7 @@
 A work folder holds all that a process needs to do any block, so a worker is told a folder and a number:
 
     .cells.work/  plan.json           what is done and how: `BlockPlan`, written last, so a folder without it is nothing
-                  model.safetensors   a copy of the model
+                  model.safetensors   a copy of the model, or model.onnx
                   labels/  probabilities/  confidence/  objects/     stores, those that are asked for
                   finished.jsonl      a line a block that is done
 """
@@ -37,14 +37,14 @@ from useg.predict import (
     uncertainty_of,
     views_of,
 )
-from useg.runner import TorchRunner, bytes_per_pixel, largest_tile
+from useg.runner import Runner, bytes_per_pixel, largest_tile
 from useg.unet.geometry import Tile
 from useg.unet.model import ModelCard
 from useg.unet.normalise import Intensity
 from useg.views import View, read_mirrored
 
-PLAN, MODEL = "plan.json", "model.safetensors"
-"""In the work folder."""
+PLAN, MODEL = "plan.json", "model"
+"""In the work folder; the model's suffix tells what it is."""
 CHUNK = {2: 1024, 3: 128}
 """About how many pixels along an axis the chunks have that results are stored in, by the number of axes."""
 KEPT = 0.95
@@ -113,7 +113,7 @@ class _Model(NamedTuple):
     """What a process has loaded, and the memory that it held when it had."""
 
     card: ModelCard
-    runner: TorchRunner
+    runner: Runner
     before: int
 
 
@@ -209,10 +209,8 @@ class Job:
 
     @cached_property
     def _model(self) -> _Model:
-        import torch
-
-        torch.set_num_threads(self.plan.threads)
-        card, runner = load_runner(self.folder / MODEL, self.plan.predict)
+        (model,) = self.folder.glob(f"{MODEL}.*")
+        card, runner = load_runner(model, self.plan.predict, self.plan.threads)
         return _Model(card, runner, machine.taken_memory())
 
     @property
@@ -221,7 +219,7 @@ class Job:
         return self._model.card
 
     @property
-    def runner(self) -> TorchRunner:
+    def runner(self) -> Runner:
         """The network."""
         return self._model.runner
 

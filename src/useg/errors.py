@@ -10,6 +10,7 @@
     ├── MissingError           a file or folder that is not there             (FileNotFoundError)
     ├── MissingExtraError      an optional library that is not installed      (ImportError)
     ├── TrainingError          training cannot go on                          (RuntimeError)
+    ├── ExportError            a model cannot be exported, or not faithfully  (RuntimeError)
     └── WorkerError            workers that are not there, or die             (RuntimeError)
 
 A message names the file, says what is wrong with the value that was seen, and what to do. Anything else that
@@ -59,6 +60,10 @@ class MissingExtraError(UsegError, ImportError):
 
 class TrainingError(UsegError, RuntimeError):
     """Training cannot go on."""
+
+
+class ExportError(UsegError, RuntimeError):
+    """A model that cannot be exported, or whose export does not give the same result."""
 
 
 class WorkerError(UsegError, RuntimeError):

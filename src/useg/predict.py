@@ -26,10 +26,12 @@ from useg.metrics.overlap import mean_foreground
 from useg.metrics.uncertainty import entropy, expected_dice
 from useg.objects.separate import separate
 from useg.objects.settings import SeparateSettings
+from useg.onnx_runner import OnnxRunner
 from useg.runner import WORKSPACE, Runner, TorchRunner, largest_tile
 from useg.unet.geometry import Tile, plan_tiles
-from useg.unet.model import ModelCard, load_model
+from useg.unet.model import ModelCard, find_model, load_model, read_card
 from useg.unet.normalise import Intensity, measure
+from useg.unet.onnx_header import is_onnx
 from useg.views import View, read_mirrored, symmetric_views
 
 BLOCK_PIXELS = 1 << 15
@@ -40,8 +42,9 @@ class PredictSettings(BaseModel):
     """How to predict.
 
     Attributes:
-        device: "auto", "cpu", "cuda" or "mps".
-        precision: "auto" takes bfloat16 where a short probe shows it faster on this machine.
+        device: "auto", "cpu", "cuda" or "mps"; exported models run on the CPU.
+        precision: "auto" takes bfloat16 where a short probe shows it faster on this machine; exported models are
+            float32.
         max_memory: bytes that prediction may take; None is half of what is free.
         tta: average over the flips and turns under which the training images look alike.
         folds: of a model of several networks those to average, from 0; all without.
@@ -91,15 +94,16 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, settings: PredictSettings | None = None) -> Predictor:
-        """From a model file or a run folder.
+        """From a model file, an exported one (`.onnx`, needs no torch) or a run folder.
 
         Raises:
             MissingError, ModelError, SettingsError: see `load_runner`.
         """
         settings = settings or PredictSettings()
         card, runner = load_runner(Path(path), settings)
-        # What the probe found is kept, so that whoever stores the settings can do the same again.
-        return cls(card, runner, settings.model_copy(update={"precision": runner.precision}))
+        # What was found is kept, so that whoever stores the settings can do the same again.
+        found = {"precision": runner.precision} | ({"device": runner.device} if isinstance(runner, OnnxRunner) else {})
+        return cls(card, runner, settings.model_copy(update=found))
 
     def predict(self, image: Image | np.ndarray) -> Prediction:
         """Segment one image of any size.
@@ -182,12 +186,28 @@ class Predictor:
         return total if len(views) == 1 else total / np.float32(len(views))
 
 
-def load_runner(path: Path, settings: PredictSettings) -> tuple[ModelCard, TorchRunner]:
+def load_runner(path: Path, settings: PredictSettings, threads: int = 0) -> tuple[ModelCard, TorchRunner | OnnxRunner]:
     """A model file's card, and its networks ready to run as it says.
+
+    Args:
+        threads: of this process; 0 leaves that to the engine.
 
     Raises:
         MissingError, ModelError: see `useg.unet.model.load_model`. SettingsError: the device, or a fold, is not there.
+        MissingExtraError: an exported model, and onnxruntime is not here.
     """
+    path = find_model(path)
+    if is_onnx(path):
+        if settings.folds:
+            raise SettingsError(f"{path}: gives the mean of all its folds; choose folds when you export")
+        if settings.device not in ("auto", "cpu"):
+            raise SettingsError(f"{path}: exported models run on the CPU; use --device auto")
+        card = read_card(path)
+        return card, OnnxRunner(path, card, threads=threads, spread=settings.uncertainty)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
     card, networks = load_model(path, settings.folds)
     shift, temperature = card.score_shift, card.temperature
     return card, TorchRunner(

@@ -12,10 +12,11 @@ from jaxtyping import Float
 from useg import machine
 from useg.errors import SettingsError
 from useg.unet.model import ModelCard
-from useg.unet.network import UNet, fold_batch_norm
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from useg.unet.network import UNet
 
 WORKSPACE = 100_000_000
 """Bytes that torch takes beside the tiles, whatever their size: scratch of the convolutions, gaps in the heap."""
@@ -56,6 +57,8 @@ class TorchRunner:
             shift, temperature: probabilities are softmax((scores + shift) / temperature).
             spread: also give the mean entropy.
         """
+        from useg.unet.network import UNet, fold_batch_norm
+
         machine.keep_freed_memory()
         networks = [networks] if isinstance(networks, UNet) else networks
         dims = networks[0].settings.dims

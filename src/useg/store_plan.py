@@ -123,9 +123,11 @@ def plan_blocks(
     if settings.where and read_mask(settings.where).ndim != len(image.header.size):
         raise ImageError(f"{settings.where}: is no mask of {len(image.header.size)} axes, as the image has; give one")
     asked, header, workers = predictor.settings, image.header, settings.workers.here
-    device = machine.find_device(asked.device)
-    precision = machine.probe_precision(device) if asked.precision == "auto" else asked.precision
-    predict = asked.model_copy(update={"device": device.type, "precision": precision})
+    predict = asked
+    if "auto" in (asked.device, asked.precision):
+        device = machine.find_device(asked.device)
+        precision = machine.probe_precision(device) if asked.precision == "auto" else asked.precision
+        predict = asked.model_copy(update={"device": device.type, "precision": precision})
     memory = (asked.max_memory or machine.free_memory() // 2) // workers
     chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, memory - WORKSPACE, predict)
     intensity = measure(looked.small, predictor.card.normalise)
@@ -167,7 +169,8 @@ def begin_work(folder: Path, plan: BlockPlan, predictor: Predictor, model: Path)
     with telling(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        shutil.copyfile(find_model(model), folder / MODEL)
+        model = find_model(model)
+        shutil.copyfile(model, folder / f"{MODEL}{model.suffix.lower()}")
         for name in plan.stores:
             if name in planes:
                 LabelStore.create(folder / name, plan.size, np.float32, plan.chunk, planes=planes[name])

@@ -119,6 +119,10 @@ class Geometry:
             rises.append(Rise(need, read))
         return rises
 
+    def crop(self, level: int) -> int:
+        """Pixels that the skip connection of `level` (0 is the finest) loses at each end, in pixels of that level."""
+        return self._shrink_from(level + 1)
+
     @cached_property
     def lead(self) -> int:
         """Output pixels at the lower end of a tile that depend on what lies before it."""
@@ -204,7 +208,7 @@ class Geometry:
         start, stop = self._block_needs(start, stop)
         if level == self.depth:
             return start, stop
-        crop = self._shrink_from(level + 1)
+        crop = self.crop(level)
         skip = (start + crop, stop + crop)
         if self.up_kernel == 2:
             below = self._needs_from(level + 1, start // 2, -(-stop // 2))

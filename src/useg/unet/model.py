@@ -1,6 +1,7 @@
 """A model is one file: weights, and in the header all that prediction needs.
 
-The file is safetensors, so nothing in it is ever executed. Its metadata holds one JSON document, the `ModelCard`.
+The file is safetensors, so nothing in it is ever executed. Its metadata holds one JSON document, the `ModelCard`. An
+exported model is an ONNX file with the same document in its metadata.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from useg.atomic import replacing
 from useg.errors import MissingError, ModelError, SettingsError
 from useg.objects.settings import SeparateSettings
 from useg.unet.normalise import NormaliseSettings
+from useg.unet.onnx_header import is_onnx, read_onnx_metadata
 from useg.unet.settings import UNetSettings
 
 if TYPE_CHECKING:
@@ -169,18 +171,15 @@ def read_card(path: Path) -> ModelCard:
     Raises:
         MissingError: no such file. ModelError: not one of ours, cut short, or written by a later format.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = find_model(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            document = (file.metadata() or {}).get(KEY)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path}: not a model file, or cut short ({_first_line(error)}); give a run folder or a model.safetensors"
-        ) from error
+    if is_onnx(path):
+        document = read_onnx_metadata(path).get(KEY)
+        kind, remedy = "an ONNX file", "export one with `useg export`"
+    else:
+        document = _safetensors_metadata(path).get(KEY)
+        kind, remedy = "a safetensors file", "train one with `useg train`"
     if document is None:
-        raise ModelError(f"{path}: a safetensors file, but not a useg model; train one with `useg train`")
+        raise ModelError(f"{path}: {kind}, but not a useg model; {remedy}")
     try:
         return ModelCard.model_validate_json(document)
     except ValidationError as error:
@@ -188,6 +187,18 @@ def read_card(path: Path) -> ModelCard:
         where = ".".join(map(str, what["loc"])) or "header"
         raise ModelError(
             f"{path}: its header cannot be used ({where}: {what['msg']}); was it written by a newer useg?"
+        ) from error
+
+
+def _safetensors_metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path}: not a model file, or cut short ({_first_line(error)}); give a run folder or a model.safetensors"
         ) from error
 
 
@@ -204,6 +215,8 @@ def load_model(path: Path, members: Sequence[int] = ()) -> tuple[ModelCard, list
     from safetensors.torch import load_file
 
     path = find_model(path)
+    if is_onnx(path):
+        raise ModelError(f"{path}: an exported model, which can predict but not learn; give the model.safetensors")
     card = read_card(path)
     if unknown := [m for m in members if not 0 <= m < card.members]:
         raise SettingsError(f"{path}: has no fold {unknown[0]}; it has {card.members}, counted from 0")

@@ -1,0 +1,32 @@
+"""Whether another engine gives what torch gives: the largest difference over tiles of random sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from useg.runner import Runner
+from useg.unet.settings import UNetSettings
+
+SIZES, TOLERANCE = 20, 1e-4
+"""How many sizes are tried, and by how much probabilities may differ."""
+STEPS = 4
+"""Sizes lie up to so many steps of the network's stride above its smallest."""
+
+
+def random_sizes(settings: UNetSettings, seed: int = 0) -> list[tuple[int, ...]]:
+    """Sizes that the network can take, each axis drawn by itself."""
+    g, random = settings.geometry, np.random.default_rng(seed)
+    steps = random.integers(0, STEPS, (SIZES, settings.dims)).tolist()
+    return [tuple(g.smallest + g.stride * step for step in each) for each in steps]
+
+
+def largest_difference(ours: Runner, theirs: Runner, settings: UNetSettings, sizes: Sequence[tuple[int, ...]]) -> float:
+    """The largest difference of any number that two runners give for noise of these sizes; NaN where one gives NaN."""
+    random, worst = np.random.default_rng(0), 0.0
+    for size in sizes:
+        tile = random.normal(size=(settings.in_channels, *size)).astype(np.float32)
+        keep = [slice(0, settings.geometry.output_size(n)) for n in size]
+        worst = float(np.maximum(worst, np.abs(ours(tile, keep) - theirs(tile, keep)).max()))
+    return worst
