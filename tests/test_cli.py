@@ -618,3 +618,17 @@ def test_suggest(
     assert [set(one) >= {"name", "reason", "score"} for one in found["chosen"]] == [True, True]
     said = useg("suggest", run, data / "train", "--device", "cpu")
     assert "left out, for the model was trained on the same pixels" in said.err
+
+
+def test_export_and_predict_with_it(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    said = useg("export", run, "-o", tmp_path / "model.onnx")
+    assert said.code == 0, said.err
+    assert "differ from torch's by at most" in said.err
+    assert useg("predict", tmp_path / "model.onnx", data / "test", "-o", tmp_path / "there").code == 0
+    assert useg("predict", run, data / "test", "-o", tmp_path / "here", "--device", "cpu").code == 0
+    for name in ("cells_00.png", "cells_01.png"):
+        there, here = (np.array(Image.open(tmp_path / where / name)) for where in ("there", "here"))
+        assert (there != here).mean() < 0.001
+    assert "U-Net by useg" in useg("info", tmp_path / "model.onnx").out
+    useg("export", run, "-o", tmp_path / "model.pt").refused("model.pt", ".onnx")
+    useg("export", run, "--to", "tflite", "-o", tmp_path / "m").refused("--to tflite")

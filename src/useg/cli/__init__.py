@@ -8,6 +8,7 @@ from typing import NoReturn
 import typer
 
 from useg.cli.apply import predict, suggest
+from useg.cli.deliver import export
 from useg.cli.judge import evaluate, info, score
 from useg.cli.learn import check, demo, train
 from useg.console import say
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, check, train, predict, evaluate, score, suggest, info):
+for command in (demo, check, train, predict, evaluate, score, suggest, export, info):
     app.command()(command)
 
 
