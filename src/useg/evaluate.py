@@ -181,12 +181,11 @@ def predict_examples(
         probabilities = prediction.probabilities if keep else None
         inside = within(example) if within else None
         found = predictor.objects(prediction) if example.objects is not None and predictor.card.objects else None
-        at_1 = temper(prediction.probabilities, 1 / temperature) if temperature != 1 else prediction.probabilities
-        honesty = Honesty(
-            count_reliability(prediction.probabilities, example.labels, within=inside),
-            count_reliability(at_1, example.labels, within=inside),
-            prediction.expected_dice,
-        )
+        calibrated = uncalibrated = count_reliability(prediction.probabilities, example.labels, within=inside)
+        if temperature != 1:
+            at_1 = temper(prediction.probabilities, 1 / temperature)
+            uncalibrated = count_reliability(at_1, example.labels, within=inside)
+        honesty = Honesty(calibrated, uncalibrated, prediction.expected_dice)
         yield Scored(
             example.name,
             example.labels,

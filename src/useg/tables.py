@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from useg.console import console, say
+from useg.report.words import count
 
 if TYPE_CHECKING:
     from useg.data.check import Check
@@ -258,8 +259,3 @@ def _show_several(result: FoldsResult | LearningCurve) -> None:
         say(sentence)
     _tell_report(result.run)
     say(f"next: useg predict {run} IMAGES -o OUT")
-
-
-def count(number: int, what: str) -> str:
-    """ "1 step", "2 steps"."""
-    return f"{number} {what}" + "s" * (number != 1)

@@ -11,7 +11,7 @@ from useg.cli.arguments import DeviceOption, JsonOption, MemoryOption, ModelArgu
 from useg.console import prediction_bars, print_json, progress_bar, say
 from useg.errors import SettingsError
 from useg.options import parse_bytes, parse_folds, parse_format
-from useg.tables import count
+from useg.report.words import count
 
 
 def predict(

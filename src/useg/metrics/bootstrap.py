@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from useg.errors import DataError, SettingsError
-from useg.metrics.overlap import dice_and_iou, plain
+from useg.metrics.overlap import dice_and_iou, mean_of_chosen, plain
 
 MIN_GROUPS = 8
 """With fewer groups than this single images are drawn: a handful of groups says too little of others."""
@@ -107,15 +107,9 @@ def bootstrap(
         level,
         tuple(_middle(dice[:, k], level) for k in range(classes)),
         tuple(_middle(iou[:, k], level) for k in range(classes)),
-        _middle(_means(dice, foreground), level),
-        _middle(_means(iou, foreground), level),
+        _middle(mean_of_chosen(dice, foreground), level),
+        _middle(mean_of_chosen(iou, foreground), level),
     )
-
-
-def _means(scores: Float[np.ndarray, "draws k"], chosen: Bool[np.ndarray, "_ _"]) -> Float[np.ndarray, "draws"]:
-    """Mean over the chosen classes of each draw; NaN where there are none."""
-    sums, counts = np.where(chosen, scores, 0).sum(1), chosen.sum(1)
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
 def _middle(scores: Float[np.ndarray, "draws"], level: float) -> Interval:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from useg.errors import DataError
+from useg.metrics.overlap import dice_and_iou, mean_of_chosen
 
 __all__ = ["Ahead", "LearningFit", "fit_learning"]
 
@@ -192,10 +193,7 @@ def _foreground_dice(confusions: Int[np.ndarray, "*n k k"]) -> Float[np.ndarray,
     """Mean Dice of the classes that the truth holds, without class 0; NaN where it holds none."""
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)[..., 1:]
     true, predicted = confusions.sum(axis=-1)[..., 1:], confusions.sum(axis=-2)[..., 1:]
-    dice = np.where(true > 0, 2 * hits / np.maximum(true + predicted, 1), 0)
-    count = (true > 0).sum(axis=-1)
-    mean: Float[np.ndarray, "*n"] = np.where(count > 0, dice.sum(axis=-1) / np.maximum(count, 1), np.nan)
-    return mean
+    return mean_of_chosen(dice_and_iou(hits, true, predicted)[0], true > 0)
 
 
 def _times(factor: float) -> str:

@@ -173,6 +173,12 @@ def mean_foreground(scores: Sequence[float] | Float[np.ndarray, "k"]) -> float |
     return sum(known) / len(known) if known else None
 
 
+def mean_of_chosen(scores: Float[np.ndarray, "*n k"], chosen: Bool[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n"]:
+    """Mean over the chosen classes, along the last axis; NaN where there are none."""
+    sums, counts = np.where(chosen, scores, 0).sum(-1), chosen.sum(-1)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
 def dice_and_iou(
     hits: Int[np.ndarray, "*n"], true: Int[np.ndarray, "*n"], predicted: Int[np.ndarray, "*n"]
 ) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from useg.metrics.bootstrap import Interval
+if TYPE_CHECKING:  # the command line counts too, and loads nothing heavy
+    from useg.metrics.bootstrap import Interval
 
 NOTHING = "–"
 """Where there is no number."""
