@@ -35,6 +35,7 @@ FLOORS = [
     ["console"],
     ["tables"],
     ["options"],
+    ["server"],
     ["cli"],
     ["__main__"],
 ]
