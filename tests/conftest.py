@@ -1,8 +1,10 @@
 """Shared by all tests: shapes are checked at run time, real data is found or the test is skipped."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -27,8 +29,26 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Playwright's handle of a headless Chromium that is on this machine, or a skip."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    # Of its own accord a browser looks for its maker; nothing here may leave the machine.
+    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *quiet])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(autouse=True)
 def _tell_the_report(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
-    """Write into the report which tests are on real data."""
+    """Write into the report which tests need what not every machine has."""
     if request.node.get_closest_marker("real"):
         record_property("real", True)
+    if "browser" in request.fixturenames:
+        record_property("browser", True)

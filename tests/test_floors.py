@@ -36,6 +36,7 @@ FLOORS = [
     ["console"],
     ["tables"],
     ["options"],
+    ["server"],
     ["cli"],
     ["__main__"],
 ]

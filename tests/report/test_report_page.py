@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +15,6 @@ from reports import EVIL, evil_report
 from useg.errors import OutputError
 from useg.report.page import OPEN_IMAGES, render, write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 IMAGES = OPEN_IMAGES + 2
 WIDTHS = {"screen": 1280, "phone": 390}
 
@@ -92,18 +90,6 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", report)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(report)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=WIDTHS)
