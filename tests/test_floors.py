@@ -31,10 +31,12 @@ FLOORS = [
     ["train"],
     ["several"],
     ["folds", "learning_curve"],
+    ["project"],
     ["demo"],
     ["console"],
     ["tables"],
     ["options"],
+    ["server"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,0 +1,5 @@
+"""Routes of tiles."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
