@@ -1,0 +1,1 @@
+"""The door for browsers and other programs: HTTP calls of the rooms below."""
