@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """The page and the HTTP interface: a door, which translates requests to calls. `serve` runs it."""
 
 from __future__ import annotations
@@ -18,3 +19,6 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda url:
     from useg.server.listen import listen
 
     listen(settings, on_ready)
+=======
+"""The door for browsers and other programs: HTTP calls of the rooms below."""
+>>>>>>> serve-view
