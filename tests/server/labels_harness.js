@@ -1,0 +1,100 @@
+// What the tests of the correction run in the browser: a stand-in for the viewer, random numbers, bytes to Python.
+
+export { Brush } from "/brush.js";
+export { flood } from "/flood.js";
+export { History } from "/history.js";
+export { LabelLayer } from "/labels.js";
+export { freeId } from "/objects.js";
+export { capsuleSpans, polygonSpans, snap } from "/raster.js";
+export { Edit } from "/runs.js";
+export { Saver } from "/saver.js";
+export { Editor, SHORTCUTS } from "/tools.js";
+
+import { LabelLayer } from "/labels.js";
+import { Editor } from "/tools.js";
+
+/** Numbers 0..1 that are the same each time (mulberry32). */
+export function random(seed) {
+    return () => {
+        seed = (seed + 0x6d2b79f5) | 0;
+        let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+        t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+        return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    };
+}
+
+/** Typed array to text that Python reads back. */
+export function bytes(array) {
+    const raw = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    let text = "";
+    for (let i = 0; i < raw.length; i += 8192) text += String.fromCharCode(...raw.subarray(i, i + 8192));
+    return btoa(text);
+}
+
+export function array(text, Type = Uint8Array) {
+    return new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+}
+
+export class StandIn extends EventTarget {
+    overlays = [];
+    scale = 1;
+    redrawn = [];
+
+    redraw(rect) {
+        this.redrawn.push(rect ?? null);
+    }
+
+    tell(type, detail) {
+        this.dispatchEvent(new CustomEvent(type, { detail }));
+    }
+
+    /** One stroke through all points; the first is where it starts. */
+    stroke(points, { cancelled = false, ...detail } = {}) {
+        this.tell("strokestart", { points: points.slice(0, 1), button: 0, ...detail });
+        for (const point of points.slice(1)) this.tell("stroke", { points: [point], ...detail });
+        this.tell("strokeend", { points: [], cancelled, ...detail });
+    }
+}
+
+/** An editor over blank labels. */
+export function bench({ width = 64, height = 48, slices = 1, kind = "classes", Type = Uint8Array, data } = {}) {
+    data ??= new Type(width * height * slices);
+    const colours = ["#000000", "#e69f00", "#56b4e9", "#009e73"];
+    const layer = new LabelLayer({ width, height, slices, data, kind, colours });
+    const viewer = new StandIn();
+    const editor = new Editor(viewer, layer);
+    return { data, layer, viewer, editor };
+}
+
+/** Labels in patches: each pixel of a coarse grid one of `values`. */
+export function patches(next, { width, height, slices = 1, values, cell = 5, Type = Uint8Array }) {
+    const coarse = Array.from({ length: 4096 }, () => values[Math.floor(next() * values.length)]);
+    return Type.from({ length: width * height * slices }, (_, i) => {
+        const [x, y] = [Math.floor((i % width) / cell), Math.floor(i / width / cell)];
+        return coarse[(x + 61 * y) % 4096];
+    });
+}
+
+/** What the layer draws on a screen that was empty. */
+export function drawn(layer, width, height, view, rect = { left: 0, top: 0, width, height }) {
+    const pixels = new Uint8ClampedArray(4 * width * height);
+    layer.draw(pixels, width, height, view, rect);
+    return pixels;
+}
+
+/** A screen of all kinds of things, as a canvas over a ground of this gray or a gradient. */
+export function show(layers, width, height, view, ground) {
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const under = canvas.getContext("2d");
+    const gradient = under.createLinearGradient(0, 0, width, 0);
+    gradient.addColorStop(0, ground[0]);
+    gradient.addColorStop(1, ground[1]);
+    under.fillStyle = gradient;
+    under.fillRect(0, 0, width, height);
+    const over = new OffscreenCanvas(width, height);
+    const pixels = new Uint8ClampedArray(4 * width * height);
+    for (const layer of layers) layer.draw(pixels, width, height, view, { left: 0, top: 0, width, height });
+    over.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
+    under.drawImage(over, 0, 0);
+    document.body.append(canvas);
+}
