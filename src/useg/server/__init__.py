@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """The page and the HTTP interface: a door, which translates requests to calls. `serve` runs it."""
 
 from __future__ import annotations
@@ -19,6 +18,3 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda url:
     from useg.server.listen import listen
 
     listen(settings, on_ready)
-=======
-"""The door for browsers and other programs: HTTP calls of the rooms below."""
->>>>>>> serve-view

@@ -1,10 +1,3 @@
-<<<<<<< HEAD
-"""Routes of tiles."""
-
-from fastapi import APIRouter
-
-router = APIRouter()
-=======
 """What the page needs to show an image: what it is, and tiles of it and of its layers."""
 
 from __future__ import annotations
@@ -173,4 +166,3 @@ def _pyramids(request: Request) -> Pyramids:
 
 async def _in_thread(work: Callable[[], Found]) -> Found:
     return await anyio.to_thread.run_sync(work)
->>>>>>> serve-view
