@@ -36,7 +36,7 @@ export class Gallery {
         const names = new Set(images.map(({name}) => name));
         for (const name of this.#cards.keys()) if (!names.has(name)) this.#cards.delete(name);
         byId("gallery-empty").hidden = shown.length > 0 || !images.length;
-        byId("suggest-button").disabled = !this.#app.project.model || kept === images.length;
+        byId("suggest-button").disabled = !this.#app.project.has_model || kept === images.length;
     }
 
     /** The image before or after the open one, as they are listed. */

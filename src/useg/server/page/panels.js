@@ -45,14 +45,20 @@ export class Panels {
         this.apply();
     }
 
+    /** The layers that can be shown are others now, for example after a prediction. */
+    relist(layers) {
+        this.#showLayers(layers);
+    }
+
     /** Give the layer of labels its look. */
     apply() {
         const layer = this.#app.image?.layer;
         setText(byId("opacity-value"), `${Math.round(100 * this.#opacity)} %`);
         if (!layer) return;
         Object.assign(layer, {style: this.#style, opacity: this.#opacity});
-        layer.hatch = this.#app.image.source !== "none" && !this.#app.image.blank;
+        layer.hatch = !this.#app.image.fresh;
         layer.visible = this.#shown && byId("layer").value === "labels";
+        this.#app.compare?.look(this.#style, this.#opacity);
         this.#app.viewer.redraw();
     }
 
@@ -76,6 +82,7 @@ export class Panels {
 
     /** Whoever paints wants to see it. */
     showLabels() {
+        if (this.#shown && byId("layer").value === "labels") return;
         this.#shown = true;
         this.#chooseLayer("labels");
     }
@@ -163,6 +170,7 @@ export class Panels {
         byId("slice").setAttribute("aria-valuetext", words);
         setText(byId("slice-value"), words);
         if (this.#app.image) this.#app.image.layer.slice = slice;
+        this.#app.compare?.slice(slice);
         this.#app.viewer.redraw();
     }
 }

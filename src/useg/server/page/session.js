@@ -35,6 +35,10 @@ export function layerOf({data, shape}, project) {
 
 /** Events: "change" (labels were changed), "pick" (tool, size or value was), "state" (of the saver). */
 export class Session extends EventTarget {
+    /** Where the labels come from: "draft", "mask", "prediction" or "new" (nothing); "draft" once they were changed. */
+    source = "new";
+    /** Whether the labels began with nothing annotated. */
+    fresh = false;
     #api;
     #viewer;
 
@@ -55,11 +59,9 @@ export class Session extends EventTarget {
         this.#take(labels, project);
     }
 
-    /** Where the labels come from: "draft", "mask", "prediction" or "none"; "draft" once they were changed. */
-    source = "none";
-
     #take(labels, project) {
         this.source = labels.source;
+        this.fresh = this.source === "new";
         this.layer = layerOf(labels, project);
         this.layer.slice = this.#viewer.slice;
         this.#viewer.overlays = [this.layer];
@@ -71,14 +73,20 @@ export class Session extends EventTarget {
         this.#viewer.redraw();
     }
 
-    /** Put other labels in the place of these, which are dropped. */
+    /** Put other labels in the place of these, which are dropped; the tools stay as they are. */
     replace(labels, project) {
         const {tool, size, value} = this.editor;
-        const {style, opacity, hatch} = this.layer;
+        const same = this.layer.kind === project.kind && value < project.classes.length;
         this.close();
         this.#take(labels, project);
-        Object.assign(this.layer, {style, opacity, hatch});
-        Object.assign(this.editor, {tool, size, value: project.kind === "instances" ? 0 : value});
+        Object.assign(this.editor, {tool, size}, same && project.kind === "classes" ? {value} : {});
+    }
+
+    /** Write other labels over these, as a change of this image. */
+    overwrite(data) {
+        this.layer.data.set(data);
+        this.changed();
+        this.#viewer.redraw();
     }
 
     /** The labels were changed here. */
@@ -86,6 +94,12 @@ export class Session extends EventTarget {
         this.source = "draft";
         this.saver.touch();
         this.#tell("change");
+    }
+
+    /** The labels as they are now, apart from what comes. */
+    snapshot() {
+        const {data, slices, height, width} = this.layer;
+        return {data: data.slice(), shape: [slices, height, width]};
     }
 
     /** Whether nothing is annotated as background, but something is painted and something not annotated. */

@@ -9,6 +9,7 @@ const TOOLS = [
     ["fill", "Fill a region", "F"],
     ["polygon", "Polygon", "P"],
     ["pick", "Pick a class or object from the image", "I"],
+    ["merge", "Join objects: click those that belong to the chosen one", "J"],
 ];
 const GREATEST = 200;
 const ZOOM = 1.5;
@@ -45,7 +46,7 @@ export class Toolbar {
             image.editor.tool = this.tool;
             this.#app.panels.showLabels();
         }
-        viewer.mode = this.tool === "pan" ? "pan" : "paint";
+        if (!this.#app.compare.isOpen) viewer.mode = this.tool === "pan" ? "pan" : "paint";
         this.update();
     }
 
@@ -60,6 +61,7 @@ export class Toolbar {
     update() {
         const editor = this.#editor;
         choose(byId("tools"), this.tool);
+        byId("tools").querySelector("[data-value=merge]").hidden = this.#app.project.kind !== "instances";
         byId("undo").disabled = !editor?.canUndo;
         byId("redo").disabled = !editor?.canRedo;
         if (!editor) return;
