@@ -18,6 +18,7 @@ from useg.server.errors import Problem, tell_errors
 from useg.server.guard import Guard
 from useg.server.services import Services
 from useg.server.settings import ServeSettings
+from useg.server.uploads import Paced
 
 MOST_JSON = 1 << 20
 """Bytes of a body that is held in memory."""
@@ -51,6 +52,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
         responses={"4XX": {"model": Problem, "description": "What was wrong, in one line"}},
     )
     app.state.useg = services
+    app.add_middleware(Paced, settings=settings)
     app.add_middleware(Guard, settings=settings)
     tell_errors(app)
     for room in (model_api, predictions, jobs, project_api, tiles_api):

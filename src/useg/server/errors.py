@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -39,7 +40,7 @@ def tell_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return _told(error.status_code, str(error.detail), error.headers)
+        return _told(error.status_code, error.detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -53,5 +54,6 @@ def tell_errors(app: FastAPI) -> None:
         return _told(500, "this is a bug of useg; the server's log says more", SECURE)
 
 
-def _told(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": text}, status, headers)
+def _told(status: int, what: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """One line, or a dictionary that holds it beside other things."""
+    return JSONResponse(what if isinstance(what, dict) else {"error": str(what)}, status, headers)

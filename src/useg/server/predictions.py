@@ -49,7 +49,7 @@ async def predict(
     )
 
     def work(left: threading.Event) -> tuple[Path, FileResult]:
-        predictor, model = services.require_predictor(), services.model_path()
+        predictor, model = services.require_predictor(left), services.model_path()
         assert model is not None
         out = upload.path.with_name("result")
         (result,) = predict_files(predictor, model, [upload.path], out, outputs)

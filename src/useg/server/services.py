@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from fastapi import HTTPException
+from jaxtyping import Float
 from starlette.requests import Request
 
 from useg.errors import UsegError
 from useg.predict import Predictor, PredictSettings
+from useg.runner import Runner
 from useg.server.jobs import Jobs
 from useg.server.settings import ServeSettings
-from useg.server.turns import Turns
+from useg.server.turns import CLIENT_LEFT, Turns
 from useg.unet.model import ModelCard, find_model, read_card
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ class Services:
         self.settings, self.project = settings, _project_of(settings)
         self.turns = Turns(settings.queue)
         self.jobs = Jobs()
+        self.upload_bytes = 0
         self._lock = threading.Lock()
         self._loaded: tuple[_Stamp, Predictor] | None = None
         self._card: tuple[_Stamp, ModelCard] | None = None
@@ -83,8 +88,8 @@ class Services:
                 self._loaded = (stamp, Predictor.load(path, settings))
             return self._loaded[1]
 
-    def require_predictor(self) -> Predictor:
-        """As `predictor`.
+    def require_predictor(self, left: threading.Event | None = None) -> Predictor:
+        """As `predictor`; once `left` is set, its next tile raises, and so ends the prediction.
 
         Raises:
             HTTPException: 503, there is none.
@@ -92,7 +97,7 @@ class Services:
         found = self.predictor()
         if found is None:
             raise HTTPException(503, NO_MODEL)
-        return found
+        return found if left is None else Predictor(found.card, _UntilLeft(found.runner, left), found.settings)
 
     def warm(self) -> None:
         """Load the model before the first image comes; what is wrong with it is told to whoever then asks."""
@@ -107,6 +112,18 @@ class Services:
         """Stop all that runs."""
         self.jobs.close()
         self.turns.close()
+
+
+class _UntilLeft:
+    """A runner that works as long as somebody waits for it."""
+
+    def __init__(self, runner: Runner, left: threading.Event) -> None:
+        self.runner, self.left = runner, left
+
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "p *kept"]:
+        if self.left.is_set():
+            raise HTTPException(CLIENT_LEFT, "nobody waits for this prediction any more")
+        return self.runner(tile, keep)
 
 
 def services_of(request: Request) -> Services:

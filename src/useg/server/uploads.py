@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from useg.errors import ImageError, UsegError
 from useg.images import MAX_BYTES, SUFFIXES, Header, read_header
@@ -26,12 +27,12 @@ from useg.server.turns import CLIENT_LEFT
 LEAST_PACE = 32 * 1024
 """Bytes a second that a sender must keep up, beside its patience."""
 LONGEST_SECONDS = 3600.0
-"""No body takes longer."""
+"""That any body may take, beside the patience."""
 MOST_CHANNELS = 256
 """Of an image; more are taken for a header that lies."""
 
-FILE_SUFFIXES = tuple(sorted((s for s in SUFFIXES if s != ".zarr"), key=len, reverse=True))
-"""Of images that are one file, which a body can be; longer ones first."""
+FILE_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix != ".zarr")
+"""Of images that are one file, which a body can be."""
 
 RAW: dict[str, Any] = {
     "openapi_extra": {
@@ -65,30 +66,78 @@ class Upload:
         return text.replace(str(self.path), self.name)
 
 
-async def spool_body(request: Request, path: Path, settings: ServeSettings) -> int:
+class Paced:
+    """ASGI middleware: bodies that come too slowly end with 408, whichever route they are for."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+        self.app, self.patience = app, settings.patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a request whose body is timed."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, size, complete, answered = time.monotonic(), 0, False, False
+
+        async def timed() -> Message:
+            nonlocal size, complete
+            if complete:
+                return await receive()
+            end = begun + self.patience + min(LONGEST_SECONDS, size / LEAST_PACE)
+            try:
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                if answered:  # there is no other answer any more
+                    return {"type": "http.disconnect"}
+                raise HTTPException(408, f"only {size} bytes came in time; send it over a faster line") from None
+            size += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        await self.app(scope, timed, watched)
+
+
+async def spool_body(
+    request: Request,
+    path: Path,
+    settings: ServeSettings,
+    *,
+    compressed: bool = False,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> int:
     """Write the body of a request to a new file, and give its size.
 
+    Args:
+        compressed: it may be gzip, as its Content-Encoding then says; it is written as it comes.
+        on_bytes: told of each piece before it is written; may raise.
+
     Raises:
-        HTTPException: 413, it is larger than allowed; 408, it comes too slowly; 415, it is compressed.
+        HTTPException: 413, it is larger than allowed; 408, it comes too slowly; 415, it is compressed; 507, the disk is
+            full.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise HTTPException(415, "the body is compressed; send the file as it is")
-    _require_size(int(request.headers.get("content-length", "0")), settings)
-    size, begun = 0, time.monotonic()
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in (("identity", "gzip") if compressed else ("identity",)):
+        raise HTTPException(415, f"the body is compressed ({encoding}); send it as it is")
+    claimed = request.headers.get("content-length", "")
+    _require_size(int(claimed) if claimed.isdigit() else 0, settings)
+    size = 0
     try:
-        async with asyncio.timeout(settings.patience) as clock:
-            end = clock.when() or 0.0
-            with path.open("xb") as file:
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    _require_size(size, settings)
-                    await run_in_threadpool(file.write, chunk)
-                    clock.reschedule(end + min(LONGEST_SECONDS, size / LEAST_PACE))
-    except TimeoutError:
-        seconds = time.monotonic() - begun
-        raise HTTPException(408, f"only {size} bytes came in {seconds:.0f} s; send it over a faster line") from None
+        with path.open("xb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                _require_size(size, settings)
+                on_bytes(len(chunk))
+                await run_in_threadpool(file.write, chunk)
     except ClientDisconnect:
         raise HTTPException(CLIENT_LEFT, "the client has closed its connection") from None
+    except OSError as error:
+        raise HTTPException(507, f"the server cannot keep the body ({error.strerror}); free its disk") from error
     return size
 
 
@@ -100,20 +149,30 @@ async def image_upload(
     """A dependency of routes: the body as an image file whose header is within bounds; it goes behind the answer.
 
     Raises:
-        HTTPException: 415, no image that we read; 413, too large; 408, too slow.
+        HTTPException: 415, no image that we read; 413, too large; 408, too slow; 429, others fill the space.
     """
     settings = services.settings
-    suffix = next((s for s in FILE_SUFFIXES if name.lower().endswith(s)), None)
-    if suffix is None:
-        raise HTTPException(415, f"{name}: is no image by its name; give one of {' '.join(SUFFIXES)}")
+    suffix = max((s for s in FILE_SUFFIXES if name.lower().endswith(s)), key=len, default="")
+    if not suffix:
+        raise HTTPException(415, f"{name}: is no image by its name; give one of {' '.join(FILE_SUFFIXES)}")
+    held = 0
+
+    def hold(count: int) -> None:
+        nonlocal held
+        if services.upload_bytes + count > 2 * settings.max_upload:
+            raise HTTPException(429, "other uploads fill the space; try again", headers={"Retry-After": "10"})
+        held, services.upload_bytes = held + count, services.upload_bytes + count
+
     folder = Path(tempfile.mkdtemp(prefix="useg-upload-"))
     try:
         path = folder / f"image{suffix}"
-        await spool_body(request, path, settings)
+        await spool_body(request, path, settings, on_bytes=hold)
         name = re.split(r"[\\/]", name)[-1]
         yield Upload(path, name, await run_in_threadpool(_header_of, path, name, settings))
     finally:
-        await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
+        services.upload_bytes -= held
+        # Not in another thread: where the request is cancelled, it would not be waited for.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _header_of(path: Path, name: str, settings: ServeSettings) -> Header:
