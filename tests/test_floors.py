@@ -31,6 +31,7 @@ FLOORS = [
     ["train"],
     ["several"],
     ["folds", "learning_curve"],
+    ["project"],
     ["demo"],
     ["console"],
     ["tables"],

@@ -208,6 +208,7 @@ class Loop:
         norm = torch.nn.utils.clip_grad_norm_(self._weights, s.optimiser.clip)
         record: dict[str, Any] = {
             "step": state.step + 1,
+            "progress": round(state.progress, 5),
             "loss": loss.item(),
             "rate": rate,
             "images": batch.names,

@@ -110,6 +110,8 @@ def judge_values(
         return [Fault(seen[0].path if seen else Path("masks"), told, "give both one value in the masks")]
     if entries and kind != "instances":
         return _by_entries(seen, ignore, entries)
+    if ignore is None:
+        ignore = next((e.value for e in entries if e.ignore), None)
     if any(value >= COLOUR for s in seen for value in s.counts):
         return _by_colours(seen, ignore)
     clean = [s for s in seen if not is_noisy(s.counts, s.path)]
@@ -127,7 +129,11 @@ def judge_values(
         if ignore == 0:
             told = "it holds ids of objects, and 0 is to be ignored: only objects are annotated, and no background"
             return [Fault(seen[0].path, told, SPARSE_REMEDY)]
-        return Legend(values=[0, 1], ignore=ignore, names=["background", "object"], kind="instances")
+        known = [e for e in entries if not e.ignore]
+        names = [e.name for e in known] if len(known) == 2 else ["background", "object"]
+        given = [e.colour or default for e, default in zip(known, class_colours(len(known)), strict=True)]
+        colours = given if len(known) == 2 else None
+        return Legend(values=[0, 1], ignore=ignore, names=names, kind="instances", colours=colours)
     if _are_regular(values):
         return _classes(values, ignore)
 

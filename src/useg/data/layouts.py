@@ -27,6 +27,7 @@ from useg.data.legend import Entry
 from useg.data.legend_file import NAMES as LEGEND_NAMES
 from useg.data.legend_file import find_legend, from_json
 from useg.data.outlines import from_coco, from_labelme, is_coco, is_labelme, load_json
+from useg.data.project_file import PROJECT, Kind, is_project, read_project
 from useg.data.stacks import find_stacks, read_stacks
 from useg.errors import DataError, MissingError
 from useg.images import files
@@ -43,7 +44,8 @@ class Layout:
     """The pairs of a data set by part, how it was recognised, and what its legend says.
 
     `folder` is what the user pointed at, `kind` words such as "images/ + masks/ in train/, test/"; `legend` is the
-    file that `entries` came from, None without one.
+    file that `entries` came from, None without one. `masks` is what the data set itself says that its masks hold; such
+    masks mark what nobody annotated, and 0 is background in them.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Layout:
     test: list[Pair]
     entries: tuple[Entry, ...] = ()
     legend: Path | None = None
+    masks: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class _Found:
     pairs: list[Pair]
     entries: tuple[Entry, ...] = ()
     legend: Path | None = None
+    masks: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def find_layout(path: Path, *, alpha: bool = False) -> Layout:
     entries, legend = found.entries, found.legend
     if path.is_dir() and not entries and (own := find_legend(path)):
         legend, entries = own[0], tuple(own[1])
-    return Layout(path, found.kind, parts["train"], parts["val"], parts["test"], entries, legend)
+    return Layout(path, found.kind, parts["train"], parts["val"], parts["test"], entries, legend, found.masks)
 
 
 def _recognise(path: Path) -> _Found | None:
@@ -130,6 +134,24 @@ def _read_folders(folder: Path) -> _Found:
     pairs = find_pairs(folder)
     spots = next((f" + {pair.markers.parent.name}/" for pair in pairs if pair.markers), "")
     return _Found(f"{pairs[0].image.parent.name}/ + {pairs[0].mask.parent.name}/{spots}", pairs)
+
+
+def read_kept(folder: Path) -> list[Pair]:
+    """Those images of a project that have a mask; all others are not annotated yet.
+
+    Raises MissingError for a mask without its image, DataError for two files of one name or where there is no mask.
+    """
+    image_folder, mask_folder = folder_of(folder, IMAGE_FOLDERS), folder_of(folder, MASK_FOLDERS)
+    if image_folder is None or mask_folder is None or not any(map(files.is_image_file, mask_folder.iterdir())):
+        raise DataError(f"{folder}: no image of this project has a mask yet; annotate some, `useg serve` shows them")
+    images, masks = files_by_stem(image_folder), files_by_stem(mask_folder)
+    marked = {} if images.keys() & masks.keys() else {without_mark(name) or name: name for name in masks}
+    kept = {name: path for name, path in images.items() if name in masks or name in marked}
+    return pair_up(kept or images, masks, folder)
+
+
+def _read_project(folder: Path) -> _Found:
+    return _Found(f"a project ({PROJECT}), images that have a mask", read_kept(folder), masks=read_project(folder).kind)
 
 
 def _read_nnunet(folder: Path) -> _Found:
@@ -305,6 +327,11 @@ def _read_beside(folder: Path) -> _Found:
 
 
 RECOGNISERS: tuple[Recogniser, ...] = (
+    Recogniser(
+        f"{PROJECT} of `useg serve` beside images/ + masks/; images without a mask are passed over",
+        is_project,
+        _read_project,
+    ),
     Recogniser(
         "imagesTr/ + labelsTr/ of nnU-Net, with its dataset.json",
         lambda p: (p / "imagesTr").is_dir() and (p / "labelsTr").is_dir(),

@@ -167,6 +167,8 @@ def check_layout(
 ) -> Check:
     """Check all images that training would see, those of `val/` included; see `check_pairs`."""
     pairs = [*layout.train, *layout.val]
+    if layout.masks is not None:
+        kind, unlabelled = kind or layout.masks, "background" if unlabelled == "auto" else unlabelled
     found = check_pairs(
         pairs,
         ignore=ignore,

@@ -1,0 +1,142 @@
+"""A training from the masks that were kept: its command line, how far it is, and what came out.
+
+It is a process of its own, `useg train PROJECT -o PROJECT/runs/003 --from PROJECT/runs/002`, which anyone can start by
+hand. What is known of it is what its run folder says.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from useg.atomic import telling
+from useg.errors import DataError, SettingsError
+from useg.project.folder import Project
+from useg.project.runs import LOG, RUNS, Run, next_run, read_run
+from useg.unet.model import find_model
+from useg.unet.onnx_header import is_onnx
+
+LEAST_MINUTES, MOST_MINUTES = 1.0, 120.0
+POINTS = 240
+"""Of a curve; a screen shows no more."""
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """A training that is about to begin, or has begun.
+
+    Attributes:
+        run: the name of its run, whose folder is `place`. minutes: its budget.
+        command: what to start, in words.
+    """
+
+    run: str
+    place: Path
+    minutes: float
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A step of a training: of the budget so much was spent; `dice` where it was validated."""
+
+    step: int
+    fraction: float
+    loss: float | None
+    dice: float | None
+
+
+def plan_improvement(project: Project, minutes: float) -> Improvement:
+    """How the project's model is improved. The run folder is made, so that its number is nobody else's.
+
+    Raises:
+        SettingsError: the minutes are too few or too many. DataError: too few images are kept.
+        MissingError: the project's model is gone. OutputError: the disk may not be written.
+    """
+    if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
+        raise SettingsError(f"{minutes:g} minutes; train for {LEAST_MINUTES:g} to {MOST_MINUTES:g}")
+    if why := project.why_not_improve():
+        raise DataError(why)
+    start = project.model
+    name = _reserve(project.folder)
+    place = project.folder / RUNS / name
+    words = [sys.executable, "-m", "useg", "train", str(project.folder), "-o", str(place), "--minutes", f"{minutes:g}"]
+    if start is not None and not is_onnx(start):
+        words += ["--from", str(start)]
+    return Improvement(name, place, minutes, tuple(words))
+
+
+def finish_improvement(project: Project, improvement: Improvement) -> Run:
+    """What came out, once the process has ended. A new model that is better becomes the project's.
+
+    Raises:
+        MissingError: it left no run behind. SettingsError: the classes of the project have changed meanwhile.
+    """
+    with suppress(OSError):
+        improvement.place.rmdir()  # where nothing was begun
+    found = read_run(improvement.place)
+    if found.finished and not found.kept_start:
+        find_model(improvement.place)
+        project.set_model(improvement.run)
+    return found
+
+
+class Log:
+    """The log of a run, read on while it grows."""
+
+    def __init__(self, place: Path) -> None:
+        self._path, self._read = place / LOG, 0
+        self._points: list[Point] = []
+
+    def points(self) -> list[Point]:
+        """At most `POINTS` of the steps so far, evenly spread, and every validation."""
+        self._go_on()
+        plain = [each for each in self._points if each.dice is None]
+        every = max(1, -(-len(plain) // POINTS))
+        last = plain[-1:]
+        return sorted(
+            {*plain[::every], *last, *(each for each in self._points if each.dice is not None)}, key=lambda p: p.step
+        )
+
+    def latest(self) -> Point | None:
+        """Where it is: the last step, its loss, and the last Dice."""
+        self._go_on()
+        if not self._points:
+            return None
+        dice = next((each.dice for each in reversed(self._points) if each.dice is not None), None)
+        loss = next((each.loss for each in reversed(self._points) if each.loss is not None), None)
+        return Point(self._points[-1].step, self._points[-1].fraction, loss, dice)
+
+    def _go_on(self) -> None:
+        with suppress(OSError), self._path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # it is being written
+                self._read += len(line)
+                with suppress(ValueError, TypeError):
+                    self._add(json.loads(line))
+
+    def _add(self, record: dict[str, Any]) -> None:
+        step, before = int(record["step"]), self._points[-1].fraction if self._points else 0.0
+        if isinstance(found := record.get("validation"), dict):
+            value = (found.get("objects") or {}).get("panoptic_quality", [found.get("foreground_dice")])[0]
+            if isinstance(value, float) and value == value:
+                self._points.append(Point(step, before, None, value))
+        else:
+            self._points.append(Point(step, float(record.get("progress", before)), record.get("loss"), None))
+
+
+def _reserve(folder: Path) -> str:
+    while True:
+        name = next_run(folder)
+        with telling(folder / RUNS / name):
+            try:
+                (folder / RUNS / name).mkdir(parents=True)
+            except FileExistsError:
+                continue
+        return name

@@ -1,0 +1,5 @@
+"""Routes of project."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
