@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated
 
-import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
-from useg.images import read_header
+from useg.project import Project
+from useg.server.project_of import ProjectOf
+from useg.server.turns import CLIENT_LEFT
 from useg.viewing.display import Range, overall
 from useg.viewing.pool import Pyramids
 from useg.viewing.pyramid import TILE, count_levels, version_of
@@ -27,9 +27,6 @@ _PATIENCE = 1.0
 """Seconds that a view document waits for a pyramid before it says how far that is."""
 _AT_ONCE = 4
 """Tiles that are made at the same time; the others wait, and are not made when nobody waits for them any more."""
-_GONE = 499
-
-Found = TypeVar("Found")
 
 
 class LayerShown(BaseModel):
@@ -62,12 +59,12 @@ class View(BaseModel):
 
 
 @router.get("/api/images/{name}/view")
-async def view(request: Request, name: str) -> View:
+async def view(request: Request, project: ProjectOf, name: str) -> View:
     """What an image is. The first time that a large one is asked for, its lower levels are made in the background."""
-    shelf, path = _shelf(request), await to_thread.run_sync(_project(request).image_path, name)
+    shelf, path = _shelf(request, project), await to_thread.run_sync(project.stock.path, name)
     building = await to_thread.run_sync(shelf.pyramids.prepare, path)
     if building and not await _ended(building):
-        header = await to_thread.run_sync(read_header, path)
+        header = await to_thread.run_sync(project.stock.header, path)
         found = View(
             width=header.size[-1],
             height=header.size[-2],
@@ -83,8 +80,7 @@ async def view(request: Request, name: str) -> View:
         )
     else:
         found = await to_thread.run_sync(_view, shelf.pyramids, path)
-    layers = await to_thread.run_sync(_project(request).layers, name)
-    found.layers = [LayerShown(id=each.id, name=each.name, v=each.version) for each in layers]
+    found.layers = await to_thread.run_sync(_layers, project, name)
     return found
 
 
@@ -119,6 +115,7 @@ def _view(pyramids: Pyramids, path: Path) -> View:
 )
 async def tile(
     request: Request,
+    project: ProjectOf,
     name: str,
     layer: str,
     level: Annotated[int, InPath(ge=0, le=64)],
@@ -134,15 +131,14 @@ async def tile(
 
     `v` is what the view document says; with it the answer may be kept for good.
     """
-    project, shelf = _project(request), _shelf(request)
-    path = await to_thread.run_sync(project.image_path, name)
+    shelf, path = _shelf(request, project), await to_thread.run_sync(project.stock.path, name)
 
     def of_image() -> tuple[bytes, str]:
         with shelf.pyramids.borrow(path) as pyramid:
             return render(pyramid, level, row, column, z=z, low=low, high=high, channel=channel), pyramid.version
 
     def of_layer() -> tuple[bytes, str]:
-        version = next((each.version for each in project.layers(name) if each.id == layer), "")
+        version = next((each.v for each in _layers(project, name) if each.id == layer), "")
         palette = "viridis" if layer.startswith("probability") else "magma"
         return render_layer(project.layer(name, layer), level, row, column, z=z, palette=palette), version
 
@@ -152,26 +148,10 @@ async def tile(
             await asyncio.wrap_future(building)
     async with shelf.turns:
         if await request.is_disconnected():
-            return Response(status_code=_GONE)
+            return Response(status_code=CLIENT_LEFT)
         data, version = await to_thread.run_sync(of_image if layer == "image" else of_layer)
     kept = _FOREVER if v == version else "no-cache"
     return Response(data, media_type="image/png", headers={"Cache-Control": kept})
-
-
-class _Layer(Protocol):
-    id: str
-    name: str
-    version: str
-
-
-class _Project(Protocol):
-    """What is asked of a project here."""
-
-    folder: Path
-
-    def image_path(self, name: str) -> Path: ...
-    def layers(self, name: str) -> list[_Layer]: ...
-    def layer(self, name: str, id: str) -> np.ndarray: ...
 
 
 @dataclass
@@ -182,23 +162,30 @@ class _Shelf:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
-def _project(request: Request) -> _Project:
-    project: _Project = request.app.state.useg.project
-    return project
+def _layers(project: Project, name: str) -> list[LayerShown]:
+    """The maps of the current model's prediction; none where there is no prediction."""
+    found = project.prediction(name)
+    if found is None:
+        return []
+    # Another prediction of the same model and image, as of another device, is in a folder of another time.
+    v = f"{found.info.model[:12]}-{found.folder.stat().st_mtime_ns:x}"
+    return [LayerShown(id=key, name=words, v=v) for key, words in found.layers]
 
 
-def _shelf(request: Request) -> _Shelf:
+def _shelf(request: Request, project: Project) -> _Shelf:
     """Made by the first who asks."""
     state = request.app.state
     if not hasattr(state, "tiles"):
-        state.tiles = _Shelf(Pyramids(_project(request).folder / ".cache" / "pyramids"))
+        state.tiles = _Shelf(Pyramids(project.folder / ".cache" / "pyramids"))
     shelf: _Shelf = state.tiles
     return shelf
 
 
 async def _ended(building: Future[None]) -> bool:
     """Whether it ends soon; what went wrong is raised."""
-    ended, _ = await asyncio.wait([asyncio.wrap_future(building)], timeout=_PATIENCE)
-    for each in ended:
-        each.result()
+    waiting = asyncio.wrap_future(building)
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody else is told
+    ended, _ = await asyncio.wait([waiting], timeout=_PATIENCE)
+    if ended:
+        waiting.result()
     return bool(ended)
