@@ -6,6 +6,7 @@ Project    everything that the page, or a script, does with it; whatever it says
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ class Project:
 
         Args:
             source: "best" is the draft, else the mask, else the prediction, else nothing annotated.
-            run: whose prediction; None is the current model's.
+            run: whose prediction; None is the current model's, and as a "prediction" else the newest of all.
 
         Raises:
             MissingError: there is no such image, or no such labels of it. DataError: a mask cannot be used.
@@ -275,8 +276,10 @@ class Project:
         if model is None:
             raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
         digest = self._digests.of(model)
+        begun = time.monotonic()
         image = read(path, alpha=predictor.card.alpha)
-        prediction, objects, seconds = predict_image(predictor, image)
+        prediction, objects, network = predict_image(predictor, image)
+        seconds = time.monotonic() - begun, network
         names = [each.name for each in predictor.card.classes]
         return self.predictions.save(name, path, digest, prediction, names, objects, seconds)
 
@@ -351,6 +354,8 @@ class Project:
         if source in ("best", "mask") and mask:
             return Labels(self.masks.read(mask, classes), "mask", version)
         found = self.prediction(name, run) if source in ("best", "prediction") else None
+        if found is None and source == "prediction" and run is None:
+            found = self.predictions.newest(name, path)
         if found is not None:
             return Labels(of_prediction(found.labels, classes), "prediction", version)
         if source != "best":
