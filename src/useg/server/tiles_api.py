@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+import asyncio
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Annotated
 
-import anyio
-import anyio.to_thread
-import numpy as np
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
 from pydantic import BaseModel
 
+from useg.project import Project
+from useg.server.project_of import ProjectOf
+from useg.server.turns import CLIENT_LEFT
+from useg.viewing.display import Range, overall
 from useg.viewing.pool import Pyramids
-from useg.viewing.pyramid import TILE, Pyramid
-from useg.viewing.tiles import render, render_layer, shown_range
+from useg.viewing.pyramid import TILE, count_levels, version_of
+from useg.viewing.tiles import render, render_layer
 
 router = APIRouter(tags=["tiles"])
 
 _FOREVER = "private, max-age=31536000, immutable"
-_PALETTES = {"probability": "viridis"}
-"""Colours of a kind of layer; those of uncertainty are "magma"."""
-
-Found = TypeVar("Found")
-
-
-class RangeShown(BaseModel):
-    """Gray values of a channel: which are shown black and white, and the extremes seen."""
-
-    low: float
-    high: float
-    least: float
-    most: float
+_PATIENCE = 1.0
+"""Seconds that a view document waits for a pyramid before it says how far that is."""
+_AT_ONCE = 4
+"""Tiles that are made at the same time; the others wait, and are not made when nobody waits for them any more."""
 
 
 class LayerShown(BaseModel):
@@ -43,7 +38,7 @@ class LayerShown(BaseModel):
 
 
 class View(BaseModel):
-    """What an image is, for the viewer. Until it is `ready`, its ranges are not known."""
+    """What an image is, for the viewer. Until it is `ready`, its gray values are not known, and it has no tiles."""
 
     width: int
     height: int
@@ -55,47 +50,62 @@ class View(BaseModel):
     v: str
     ready: bool
     progress: float
-    low: float | None
-    high: float | None
-    min: float | None
-    max: float | None
-    ranges: list[RangeShown] | None
+    low: float | None = None
+    high: float | None = None
+    min: float | None = None
+    max: float | None = None
+    ranges: list[Range] | None = None
     layers: list[LayerShown]
 
 
 @router.get("/api/images/{name}/view")
-async def view(request: Request, name: str) -> View:
-    """What an image is; the first time that a large one is looked at, this makes its pyramid."""
-    path = _project(request).image_path(name)
-    return await _in_thread(lambda: _view(request, path, name))
+async def view(request: Request, project: ProjectOf, name: str) -> View:
+    """What an image is. The first time that a large one is asked for, its lower levels are made in the background."""
+    shelf, path = _shelf(request, project), await to_thread.run_sync(project.stock.path, name)
+    building = await to_thread.run_sync(shelf.pyramids.prepare, path)
+    if building and not await _ended(building):
+        header = await to_thread.run_sync(project.stock.header, path)
+        found = View(
+            width=header.size[-1],
+            height=header.size[-2],
+            slices=header.size[0] if len(header.size) == 3 else 1,
+            tile=TILE,
+            levels=count_levels(header.size),
+            channels=header.channels,
+            dtype=str(header.dtype),
+            v=version_of(path),
+            ready=False,
+            progress=shelf.pyramids.progress(path),
+            layers=[],
+        )
+    else:
+        found = await to_thread.run_sync(_view, shelf.pyramids, path)
+    found.layers = await to_thread.run_sync(_layers, project, name)
+    return found
 
 
-def _view(request: Request, path: Path, name: str) -> View:
-    with _pyramids(request).borrow(path) as pyramid:
-        return _described(pyramid, _layers(request, name))
-
-
-def _described(pyramid: Pyramid, layers: list[LayerShown]) -> View:
-    shown = shown_range(pyramid)
-    height, width = pyramid.size(0)
-    return View(
-        width=width,
-        height=height,
-        slices=pyramid.slices,
-        tile=TILE,
-        levels=pyramid.count,
-        channels=pyramid.header.channels,
-        dtype=str(pyramid.header.dtype),
-        v=pyramid.version,
-        ready=True,
-        progress=1.0,
-        low=shown.low,
-        high=shown.high,
-        min=shown.least,
-        max=shown.most,
-        ranges=[RangeShown(**each.as_dict()) for each in pyramid.ranges],
-        layers=layers,
-    )
+def _view(pyramids: Pyramids, path: Path) -> View:
+    with pyramids.borrow(path) as pyramid:
+        shown = overall(pyramid.ranges)
+        height, width = pyramid.size(0)
+        return View(
+            width=width,
+            height=height,
+            slices=pyramid.slices,
+            tile=TILE,
+            levels=pyramid.count,
+            channels=pyramid.header.channels,
+            dtype=str(pyramid.header.dtype),
+            v=pyramid.version,
+            ready=True,
+            progress=1.0,
+            low=shown.low,
+            high=shown.high,
+            min=shown.least,
+            max=shown.most,
+            ranges=list(pyramid.ranges),
+            layers=[],
+        )
 
 
 @router.get(
@@ -105,64 +115,77 @@ def _described(pyramid: Pyramid, layers: list[LayerShown]) -> View:
 )
 async def tile(
     request: Request,
+    project: ProjectOf,
     name: str,
     layer: str,
-    level: int,
-    row: int,
-    column: int,
-    z: int = 0,
+    level: Annotated[int, InPath(ge=0, le=64)],
+    row: Annotated[int, InPath(ge=0, le=2**32)],
+    column: Annotated[int, InPath(ge=0, le=2**32)],
+    z: Annotated[int, Query(ge=0, le=2**32)] = 0,
     low: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     high: Annotated[float | None, Query(allow_inf_nan=False)] = None,
-    channel: int | None = None,
+    channel: Annotated[int | None, Query(ge=0, le=2**32)] = None,
     v: str | None = None,
 ) -> Response:
-    """A tile of the image (layer "image"), or of a layer that the view document lists, as PNG."""
-    project = _project(request)
-    path = project.image_path(name)
+    """A tile of the image (layer "image"), or of a layer that the view document lists, as PNG.
 
-    def paint() -> bytes:
-        if layer != "image":
-            palette = _PALETTES.get(layer.partition(":")[0], "magma")
-            return render_layer(project.layer(name, layer), level, row, column, z=z, palette=palette)
-        with _pyramids(request).borrow(path) as pyramid:
-            return render(pyramid, level, row, column, z=z, low=low, high=high, channel=channel)
+    `v` is what the view document says; with it the answer may be kept for good.
+    """
+    shelf, path = _shelf(request, project), await to_thread.run_sync(project.stock.path, name)
 
-    data = await _in_thread(paint)
-    return Response(data, media_type="image/png", headers={"Cache-Control": _FOREVER if v else "no-cache"})
+    def of_image() -> tuple[bytes, str]:
+        with shelf.pyramids.borrow(path) as pyramid:
+            return render(pyramid, level, row, column, z=z, low=low, high=high, channel=channel), pyramid.version
 
+    def of_layer() -> tuple[bytes, str]:
+        version = next((each.v for each in _layers(project, name) if each.id == layer), "")
+        palette = "viridis" if layer.startswith("probability") else "magma"
+        return render_layer(project.layer(name, layer), level, row, column, z=z, palette=palette), version
 
-class _Layer(Protocol):
-    id: str
-    name: str
-    version: str
-
-
-class _Project(Protocol):
-    """What is asked of a project here."""
-
-    folder: Path
-
-    def image_path(self, name: str) -> Path: ...
-    def layers(self, name: str) -> list[_Layer]: ...
-    def layer(self, name: str, id: str) -> np.ndarray: ...
+    if layer == "image":
+        building = await to_thread.run_sync(shelf.pyramids.prepare, path)
+        if building:  # without a thread that waits
+            await asyncio.wrap_future(building)
+    async with shelf.turns:
+        if await request.is_disconnected():
+            return Response(status_code=CLIENT_LEFT)
+        data, version = await to_thread.run_sync(of_image if layer == "image" else of_layer)
+    kept = _FOREVER if v == version else "no-cache"
+    return Response(data, media_type="image/png", headers={"Cache-Control": kept})
 
 
-def _project(request: Request) -> _Project:
-    project: _Project = request.app.state.useg.project
-    return project
+@dataclass
+class _Shelf:
+    """What is kept between requests."""
+
+    pyramids: Pyramids
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
-def _layers(request: Request, name: str) -> list[LayerShown]:
-    return [LayerShown(id=each.id, name=each.name, v=each.version) for each in _project(request).layers(name)]
+def _layers(project: Project, name: str) -> list[LayerShown]:
+    """The maps of the current model's prediction; none where there is no prediction."""
+    found = project.prediction(name)
+    if found is None:
+        return []
+    # Another prediction of the same model and image, as of another device, is in a folder of another time.
+    v = f"{found.info.model[:12]}-{found.folder.stat().st_mtime_ns:x}"
+    return [LayerShown(id=key, name=words, v=v) for key, words in found.layers]
 
 
-def _pyramids(request: Request) -> Pyramids:
-    state: Any = request.app.state
-    if not hasattr(state, "pyramids"):
-        state.pyramids = Pyramids(_project(request).folder / ".cache" / "pyramids")
-    pyramids: Pyramids = state.pyramids
-    return pyramids
+def _shelf(request: Request, project: Project) -> _Shelf:
+    """Made by the first who asks."""
+    state = request.app.state
+    if not hasattr(state, "tiles"):
+        state.tiles = _Shelf(Pyramids(project.folder / ".cache" / "pyramids"))
+    shelf: _Shelf = state.tiles
+    return shelf
 
 
-async def _in_thread(work: Callable[[], Found]) -> Found:
-    return await anyio.to_thread.run_sync(work)
+async def _ended(building: Future[None]) -> bool:
+    """Whether it ends soon; what went wrong is raised."""
+    waiting = asyncio.wrap_future(building)
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody else is told
+    ended, _ = await asyncio.wait([waiting], timeout=_PATIENCE)
+    if ended:
+        waiting.result()
+    return bool(ended)

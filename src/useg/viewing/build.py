@@ -8,17 +8,17 @@ The image is read once, in bands of rows; nothing is ever held whole, but where 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Num
+from pydantic import BaseModel
 
 from useg.atomic import replacing_folder
 from useg.images import Header, Windows, level_headers, open_windows, windows_of
@@ -35,7 +35,17 @@ _SAMPLE = 1024
 """Pixels along an edge, and `_SAMPLE_SLICES` slices, of which the range of gray values is found."""
 _SAMPLE_SLICES = 8
 
+_META = "meta.json"
+
 Report = Callable[[float], None]
+
+
+class _Meta(BaseModel):
+    """What stands beside the stored levels."""
+
+    version: str
+    stored: tuple[int, ...]
+    ranges: tuple[Range, ...]
 
 
 @dataclass(frozen=True)
@@ -115,9 +125,8 @@ def build(found: Outline, cache: Path, report: Report = lambda share: None) -> N
     with replacing_folder(_folder(found, cache)) as folder, open_windows(found.path) as windows:
         folder.mkdir()
         sample = _store(found, windows, folder, report) if found.stored else _sample(found, windows)
-        ranges = [each.as_dict() for each in ranges_of(sample)]
-        meta = {"version": found.version, "stored": list(found.stored), "ranges": ranges}
-        (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        meta = _Meta(version=found.version, stored=found.stored, ranges=ranges_of(sample))
+        (folder / _META).write_text(meta.model_dump_json(), encoding="utf-8")
 
 
 def open_built(found: Outline, cache: Path) -> Pyramid:
@@ -128,7 +137,7 @@ def open_built(found: Outline, cache: Path) -> Pyramid:
     """
     meta = _meta(found, cache)
     header = found.header
-    ranges = tuple(Range(**each) for each in meta["ranges"]) if meta else (BYTES,) * header.channels
+    ranges = meta.ranges if meta else (BYTES,) * header.channels
     sources: dict[int, Windows] = {}
     with ExitStack() as opened:
         for level in found.stored:
@@ -146,13 +155,18 @@ def _folder(found: Outline, cache: Path) -> Path:
     return cache / found.path.name
 
 
-def _meta(found: Outline, cache: Path) -> dict[str, Any] | None:
-    """What `build` wrote of this very file."""
+def _meta(found: Outline, cache: Path) -> _Meta | None:
+    """What `build` wrote of this very file, if all is there."""
+    folder = _folder(found, cache)
     try:
-        meta: dict[str, Any] = json.loads((_folder(found, cache) / "meta.json").read_text(encoding="utf-8"))
+        meta = _Meta.model_validate_json((folder / _META).read_bytes())
+        sizes = [(folder / f"{level}.raw").stat().st_size for level in found.stored]
     except (OSError, ValueError):
         return None
-    return meta if (meta["version"], meta["stored"]) == (found.version, list(found.stored)) else None
+    sample = found.header.channels * found.header.dtype.itemsize
+    whole = sizes == [math.prod(_shape(found.header, level)) * sample for level in found.stored]
+    fits = (meta.version, meta.stored, len(meta.ranges)) == (found.version, found.stored, found.header.channels)
+    return meta if whole and fits else None
 
 
 def _shape(header: Header, level: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
@@ -20,10 +20,6 @@ class Range:
     high: float
     least: float
     most: float
-
-    def as_dict(self) -> dict[str, float]:
-        """For a JSON document."""
-        return asdict(self)
 
 
 BYTES = Range(0.0, 255.0, 0.0, 255.0)
@@ -46,7 +42,8 @@ def _range(values: Num[np.ndarray, "*n"]) -> Range:
     values = values[np.isfinite(values)].astype(np.float64)
     if not values.size:
         return Range(0.0, 1.0, 0.0, 1.0)
-    least, low, high, most = (float(v) for v in np.percentile(values, (0, LOW, HIGH, 100)))
+    # Without interpolation: that overflows between the extremes of float64.
+    least, low, high, most = (float(v) for v in np.percentile(values, (0, LOW, HIGH, 100), method="nearest"))
     if high <= low:  # almost all pixels are equal: show the few others too
         low, high = least, most
     if high <= low:  # an even image: the middle gray says "nothing here" better than black or white
@@ -68,9 +65,9 @@ def to_bytes(pixels: Num[np.ndarray, "*n"], low: float, high: float) -> UInt8[np
 
 def _stretched(pixels: Num[np.ndarray, "*n"], low: float, high: float) -> UInt8[np.ndarray, "*n"]:
     wide: Float[np.ndarray, "*n"] = pixels.astype(np.float64)
-    span = max(high - low, np.finfo(np.float64).tiny)
+    span = max(high / 2 - low / 2, np.finfo(np.float64).tiny)  # halves, which do not overflow
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.clip((wide - low) / span, 0, 1)
+        scaled = np.clip((wide / 2 - low / 2) / span, 0, 1)
     return np.rint(255 * np.nan_to_num(scaled, nan=0.0)).astype(np.uint8)
 
 
