@@ -5,7 +5,7 @@ import { Edit } from "./runs.js";
 
 /** @typedef {import("./runs.js").Rect} Rect */
 
-/** Event: "change" (detail {rect, slice}: labels were changed, in image pixels; `rect` may hold for several slices). */
+/** Event: "change" (detail {rect, slices: [first, last]}: labels in `rect` of those slices were changed). */
 export class Board extends EventTarget {
     #history = new History();
 
@@ -50,11 +50,11 @@ export class Board extends EventTarget {
     }
 
     undo() {
-        this.#tell(this.#history.undo());
+        this.#show(this.#history.undo());
     }
 
     redo() {
-        this.#tell(this.#history.redo());
+        this.#show(this.#history.redo());
     }
 
     /**
@@ -80,10 +80,16 @@ export class Board extends EventTarget {
         this.viewer.redraw({ x, y, width: rect.width + 2 * more, height: rect.height + 2 * more });
     }
 
-    #tell(edit) {
+    /** What was undone or done again in another slice is shown there. */
+    #show(edit) {
         if (!edit) return;
-        const { rect, slice } = edit;
+        const [first, last] = edit.slices;
+        if (this.layer.slice < first || this.layer.slice > last) this.viewer.setSlice(first);
+        this.#tell(edit);
+    }
+
+    #tell({ rect, slices }) {
         this.redraw(rect);
-        this.dispatchEvent(new CustomEvent("change", { detail: { rect, slice } }));
+        this.dispatchEvent(new CustomEvent("change", { detail: { rect, slices } }));
     }
 }

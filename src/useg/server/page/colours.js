@@ -1,7 +1,8 @@
 /** Colours of classes and of single objects, as the numbers that lie in a canvas: 0xAABBGGRR. No DOM here. */
 
 const GOLDEN = 0.6180339887498949;
-const SHADES = [[0.85, 1], [0.5, 1], [1, 0.85], [0.7, 0.9]];
+const LIGHTNESS = [0.7, 0.62, 0.76];
+const CHROMA = 0.17;
 
 /**
  * One pixel of a canvas.
@@ -19,16 +20,28 @@ export function rgb(colour) {
 }
 
 /**
- * A bright colour for an object: hues step by the golden ratio, so that numbers near each other differ.
+ * A bright colour for an object, seen on light and on dark ground: hues step by the golden ratio, so that numbers near
+ * each other differ, in Oklch (Ottosson, "A perceptual color space for image processing", 2020).
  * @param {number} id
+ * @returns {number[]} RGB 0..255
  */
 export function objectColour(id) {
-    const [saturation, value] = SHADES[id % SHADES.length];
-    const sector = ((id * GOLDEN) % 1) * 6;
-    return [5, 3, 1].map((shift) => {
-        const k = (shift + sector) % 6;
-        return Math.round(255 * value * (1 - saturation * Math.max(0, Math.min(k, 4 - k, 1))));
-    });
+    const hue = 2 * Math.PI * ((id * GOLDEN) % 1);
+    const [a, b] = [CHROMA * Math.cos(hue), CHROMA * Math.sin(hue)];
+    const lightness = LIGHTNESS[id % LIGHTNESS.length];
+    const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;
+    const m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3;
+    const s = (lightness - 0.0894841775 * a - 1.291485548 * b) ** 3;
+    return [
+        4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
+        -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
+        -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s,
+    ].map((linear) => Math.round(255 * gamma(Math.min(1, Math.max(0, linear)))));
+}
+
+/** From amounts of light to the values of sRGB, both 0..1. */
+function gamma(linear) {
+    return linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055;
 }
 
 /**

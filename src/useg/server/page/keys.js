@@ -1,6 +1,6 @@
 /** The keys of the tools. */
 
-const TOOLS = { b: "brush", e: "eraser", f: "fill", p: "polygon", i: "pick" };
+const TOOLS = { b: "brush", e: "eraser", f: "fill", p: "polygon", i: "pick", m: "merge" };
 const TEXT = "textarea, select, input:not([type=range], [type=checkbox], [type=radio])";
 
 /** For the help sheet: [keys, what they do]. */
@@ -13,11 +13,13 @@ export const SHORTCUTS = [
     ["[ and ]", "smaller and larger brush"],
     ["1 to 9", "class to paint with"],
     ["N", "new object"],
+    ["M", "merge: click the objects that belong to the selected one"],
+    ["S", "split: each separate piece of the object becomes one"],
     ["Delete", "delete the object, or the last corner of the polygon"],
-    ["Escape", "give the polygon up"],
+    ["Escape", "give the polygon up, or let the object go"],
     ["Ctrl+Z", "undo"],
     ["Ctrl+Shift+Z or Ctrl+Y", "redo"],
-    ["Shift while painting", "erase"],
+    ["Shift with brush, fill or polygon", "erase"],
 ];
 
 /**
@@ -33,7 +35,9 @@ export function actionOf(editor, { key, target, ctrlKey, metaKey, altKey, shiftK
         if (letter === "y" || (letter === "z" && shiftKey)) return () => editor.redo();
         return letter === "z" ? () => editor.undo() : null;
     }
-    if (Object.hasOwn(TOOLS, letter)) return () => editor.choose({ tool: TOOLS[letter] });
+    if (Object.hasOwn(TOOLS, letter) && (letter !== "m" || editor.kind === "instances")) {
+        return () => editor.choose({ tool: TOOLS[letter] });
+    }
     if (key === "[" || key === "]") {
         const step = Math.max(1, Math.round(editor.size / 8));
         return () => editor.choose({ size: editor.size + (key === "]" ? step : -step) });
@@ -53,5 +57,8 @@ function labelAction(editor, key) {
         return known ? () => editor.choose({ value: Number(key) }) : null;
     }
     if (key.toLowerCase() === "n") return () => editor.newObject();
-    return key === "Delete" && editor.object ? () => editor.deleteObject() : null;
+    if (!editor.object) return null;
+    if (key === "Escape") return () => editor.choose({ value: 0 });
+    if (key.toLowerCase() === "s") return () => editor.split();
+    return key === "Delete" ? () => editor.deleteObject() : null;
 }

@@ -10,7 +10,9 @@ import { flood } from "./flood.js";
  */
 export function freeId(data, none) {
     let greatest = 0;
-    for (const label of data) if (label > greatest && label !== none) greatest = label;
+    for (let i = 0; i < data.length; i++) {
+        if (data[i] > greatest && data[i] !== none) greatest = data[i];
+    }
     // The value below `none` stays free too: the drawing needs a number that no pixel has.
     if (greatest + 1 < none - 1) return greatest + 1;
     const taken = new Set(data);

@@ -29,6 +29,8 @@ export class Edit {
     #right = -1;
     #top = Infinity;
     #bottom = -1;
+    #first = Infinity;
+    #last = -1;
 
     /**
      * @param {Labels} data the labels that are changed, Z * Y * X
@@ -51,9 +53,9 @@ export class Edit {
         return this.#runs.byteLength;
     }
 
-    /** Slice of the first changed pixel. */
-    get slice() {
-        return Math.floor(this.#runs[0] / (this.width * this.height));
+    /** First and last slice in which pixels were changed. */
+    get slices() {
+        return [this.#first, this.#last];
     }
 
     /** @returns {Rect | null} the changed pixels lie in it, in each slice */
@@ -85,11 +87,15 @@ export class Edit {
     #replace(start, stop, before, after) {
         this.data.fill(after, start, stop);
         const x = start % this.width;
-        const y = Math.floor(start / this.width) % this.height;
+        const row = Math.floor(start / this.width);
+        const y = row % this.height;
+        const z = Math.floor(row / this.height);
         this.#left = Math.min(this.#left, x);
         this.#right = Math.max(this.#right, x + stop - start - 1);
         this.#top = Math.min(this.#top, y);
         this.#bottom = Math.max(this.#bottom, y);
+        this.#first = Math.min(this.#first, z);
+        this.#last = Math.max(this.#last, z);
         if (this.#used === this.#runs.length) this.#resize(2 * this.#used);
         this.#runs.set([start, stop - start, before, after], this.#used);
         this.#used += NUMBERS;

@@ -1,4 +1,4 @@
-/** The tools that correct labels: brush, eraser, fill, polygon, pick; single objects; undo and redo. */
+/** The tools that correct labels: brush, eraser, fill, polygon, pick, merge; single objects; undo and redo. */
 
 import { Board } from "./board.js";
 import { Brush } from "./brush.js";
@@ -15,8 +15,8 @@ export const MAX_SIZE = 200;
 /**
  * Corrects the labels of one layer by the strokes that a viewer tells of.
  *
- * Events: "change" (detail {rect, slice}: labels were changed, in image pixels; `rect` may hold for several slices),
- * "pick" (detail {tool, size, value}: one of them was changed by a key, the pick tool or a new object).
+ * Events: "change" (detail {rect, slices: [first, last]}: labels in `rect`, {x, y, width, height} in image pixels, were
+ * changed), "pick" (detail {tool, size, value}: one of them was changed by a key, the pick tool or a new object).
  */
 export class Editor extends EventTarget {
     /** Brush and polygon leave other classes and objects as they are. */
@@ -63,7 +63,7 @@ export class Editor extends EventTarget {
         viewer.redraw();
     }
 
-    /** "brush", "eraser", "fill", "polygon" or "pick". */
+    /** "brush", "eraser", "fill", "polygon", "pick", or "merge": a click adds an object to the selected one. */
     get tool() {
         return this.#tool;
     }
@@ -151,22 +151,20 @@ export class Editor extends EventTarget {
         return this.value;
     }
 
-    /** Delete the selected object, in all slices. */
+    /** Make the selected object background, in all slices. */
     deleteObject() {
-        this.mergeInto(0);
+        if (!this.object) return;
+        this.#relabel(this.value, 0);
+        this.choose({ value: 0 });
     }
 
     /**
-     * Give the pixels of the selected object, in all slices, to another, which is then the selected one.
-     * @param {number} id 0 makes them background
+     * Make another object a part of the selected one, in all slices.
+     * @param {number} id of the other
      */
-    mergeInto(id) {
-        if (!this.object || id === this.value) return;
-        this.#brush.end();
-        const edit = this.#board.begin();
-        relabel(edit, this.value, id);
-        this.choose({ value: id });
-        this.#board.commit(edit);
+    merge(id) {
+        if (!this.object || id === 0 || id === this.#board.layer.none) return;
+        this.#relabel(id, this.value);
     }
 
     /**
@@ -183,10 +181,13 @@ export class Editor extends EventTarget {
         return pieces;
     }
 
-    /** Fill the polygon that is being drawn; with fewer than three corners it is given up. */
-    closePolygon() {
+    /**
+     * Fill the polygon that is being drawn; with fewer than three corners it is given up.
+     * @param {boolean} erase fill it with background
+     */
+    closePolygon(erase = false) {
         if (this.#cursor.points.length < 3) this.cancelPolygon();
-        else this.#polygon.fill(this.#ink(false));
+        else this.#polygon.fill(this.#ink(erase));
     }
 
     /** Give the polygon up that is being drawn. */
@@ -232,8 +233,9 @@ export class Editor extends EventTarget {
         this.#brush.end();
         const [point] = points;
         if (alt || this.tool === "pick") this.#pick(point);
-        else if (this.tool === "fill") this.#fill(point);
-        else if (this.tool === "polygon") this.#polygon.start(point) && this.closePolygon();
+        else if (this.tool === "merge") this.#merge(point);
+        else if (this.tool === "fill") this.#fill(point, shift);
+        else if (this.tool === "polygon") this.#polygon.start(point) && this.closePolygon(shift);
         else this.#brush.start(points, this.#ink(shift || this.tool === "eraser"));
     }
 
@@ -243,11 +245,11 @@ export class Editor extends EventTarget {
         if (points.length) this.#place(points.at(-1));
     }
 
-    #end({ points = [], cancelled = false }) {
+    #end({ points = [], shift = false, cancelled = false }) {
         if (cancelled) this.#brush.cancel();
         this.#brush.move(points);
         this.#brush.end();
-        if (this.tool === "polygon" && this.#polygon.end()) this.closePolygon();
+        if (this.tool === "polygon" && this.#polygon.end()) this.closePolygon(shift);
     }
 
     #pick([x, y]) {
@@ -255,11 +257,24 @@ export class Editor extends EventTarget {
         if (value !== null) this.choose({ value });
     }
 
-    #fill([x, y]) {
+    #merge([x, y]) {
+        const id = this.#board.layer.at(x, y);
+        if (this.object) this.merge(id ?? 0);
+        else this.#pick([x, y]);
+    }
+
+    #relabel(from, to) {
+        this.#brush.end();
+        const edit = this.#board.begin();
+        relabel(edit, from, to);
+        this.#board.commit(edit);
+    }
+
+    #fill([x, y], erase) {
         const { layer, plane } = this.#board;
         const before = layer.at(x, y);
         if (before === null) return;
-        const { value } = this.#ink(false);
+        const { value } = this.#ink(erase);
         if (value === before) return;
         const edit = this.#board.begin();
         const seed = plane.offset + Math.floor(y) * plane.width + Math.floor(x);
