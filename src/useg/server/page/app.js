@@ -157,11 +157,15 @@ export class App {
     /** Another model is used now: its labels of the open image, beside what was there before. */
     async modelChanged({compare = false} = {}) {
         const {image} = this;
-        if (!image || !this.project.has_model) return image && this.#reload();
-        const before = image.snapshot();
-        const own = image.source !== "prediction";
-        if (own && (!compare || image.source === "new")) return;
-        await this.#paint(this.api.post(`${pathOf(image.name)}/prediction`), {before: compare ? before : null});
+        if (!image) return;
+        const own = ["draft", "mask"].includes(image.source);
+        if (own && !compare) return;
+        if (!this.project.has_model) {
+            await this.#reload();
+            return;
+        }
+        const before = compare && image.source !== "new" ? image.snapshot() : null;
+        await this.#paint(this.api.post(`${pathOf(image.name)}/prediction`), {before});
     }
 
     /** Open the image before or after this one. */
@@ -215,7 +219,7 @@ export class App {
             const {warnings} = await predicted;
             const labels = await fetchLabels(this.api, image.name, "prediction");
             if (image !== this.image) return;
-            const own = !["prediction", "new"].includes(image.source);
+            const own = ["draft", "mask"].includes(image.source);
             if (!own) this.#take(labels);
             if (own || before) this.#compare(before ?? image.snapshot(), labels, own);
             warnings.slice(0, 1).forEach((words) => toast(words));

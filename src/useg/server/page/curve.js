@@ -29,14 +29,14 @@ export function curve(history, minutes) {
             svg("line", {class: "grid", x1: LEFT, x2: WIDE - RIGHT, y1: up(share), y2: up(share)}),
             label(LEFT - 6, up(share) + 4, "end", String(share)),
         ]),
-        label(LEFT, HIGH - 4, "start", "0"),
+        label(LEFT, HIGH - 4, "start", "start"),
         label(WIDE - RIGHT, HIGH - 4, "end", `${minutes} min`),
         line("loss", losses, ({loss}) => (loss - least) / (greatest - least)),
         line("dice", scores, ({dice}) => dice),
         ...scores.map((p) => svg("circle", {class: "dot", cx: across(p.fraction), cy: up(p.dice), r: 3})),
     );
     const keys = make("div", {class: "keys", "aria-hidden": "true"},
-        key("of-dice", "Dice, higher is better"), key("of-loss", "loss, falls as it learns"));
+        key("of-dice", "Dice (up is better)"), key("of-loss", "loss (down)"));
     const both = document.createDocumentFragment();
     both.append(picture, keys);
     return both;

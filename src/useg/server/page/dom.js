@@ -36,7 +36,7 @@ function setAttribute(element, key, value) {
 
 /** One of the page's icons. */
 export function icon(name) {
-    return svg("svg", {class: "icon", "aria-hidden": "true"}, svg("use", {href: `icons.svg#${name}`}));
+    return svg("svg", {class: "icon", "aria-hidden": "true"}, svg("use", {href: `#i-${name}`}));
 }
 
 /** A button with an icon and words. */

@@ -12,6 +12,7 @@ const OWN = [
     ["H", "move the image; or hold Space with any tool"],
     ["+ − and arrows", "zoom and move"],
     ["W", "whole image"],
+    ["Enter", "paint at the cross in the middle, while the image has the focus"],
     ["X", "paint “not annotated”"],
     ["O", "show or hide the labels"],
     ["L", "labels as areas or outlines"],

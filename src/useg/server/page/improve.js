@@ -121,7 +121,7 @@ export class Improve {
             byId("improve-done").hidden = true;
             await this.#app.refresh();
             await this.#showRuns();
-            toast(run ? `Model ${run} is used now.` : "The model from before is used now.");
+            toast(run ? `Model ${run} is in use now.` : "The model from before is in use now.");
             await this.#app.modelChanged();
         } catch (error) {
             complain(error);
@@ -162,11 +162,16 @@ function minutesOf({command}) {
 
 function stateOf({state, progress}) {
     if (state === "queued") return "Waits for its turn …";
-    if (!progress) return "Looks at the images …";
+    if (!progress) return "Looking at the images …";
     const {seconds_left: left, dice} = progress;
-    const time = left === null ? "" : left < 60 ? `${Math.ceil(left)} seconds left` : `${Math.round(left / 60)} minutes left`;
-    const score = Number.isFinite(dice) ? `Dice ${dice.toFixed(2)}` : "";
-    return `Learns. ${[time, score].filter((each) => each).join(", ")}`;
+    const time = left === null ? "Learning …" : left < 1 ? "Finishing …" : `Learning: ${timeOf(left)} left.`;
+    return Number.isFinite(dice) ? `${time} Dice ${dice.toFixed(2)} so far.` : time;
+}
+
+function timeOf(seconds) {
+    if (seconds >= 90) return `${Math.round(seconds / 60)} minutes`;
+    const tens = seconds > 10 ? 10 * Math.ceil(seconds / 10) : Math.ceil(seconds);
+    return tens === 1 ? "1 second" : `${tens} seconds`;
 }
 
 function resultOf({state, error, result}) {

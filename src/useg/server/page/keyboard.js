@@ -24,6 +24,15 @@ function actionsOf(app) {
     };
 }
 
+/** Paint where the cross in the middle of the image is. */
+function paintMiddle({viewer}) {
+    const box = byId("viewer").getBoundingClientRect();
+    const points = [viewer.toImage(box.left + box.width / 2, box.top + box.height / 2)];
+    const tell = (type, detail) => viewer.dispatchEvent(new CustomEvent(type, {detail}));
+    tell("strokestart", {points});
+    tell("strokeend", {points: []});
+}
+
 /** Listen to the keys. @param {import("./app.js").App} app */
 export function setUpKeys(app) {
     const actions = actionsOf(app);
@@ -42,6 +51,11 @@ function hear(app, actions, event) {
         return;
     }
     if (ctrlKey || metaKey || altKey || target.matches(TEXT)) return;
+    if (key === "Enter" && target === byId("viewer") && app.viewer.mode === "paint") {
+        event.preventDefault();
+        paintMiddle(app);
+        return;
+    }
     const action = actions[key.length === 1 ? key.toLowerCase() : key];
     if (!action || (key.startsWith("Page") && target.matches("input"))) return;
     event.preventDefault();
