@@ -72,10 +72,11 @@ class Pyramid:
                 f"level {level} of slice {z}: there are {self.count} levels of {self.slices} slices; ask for one"
             )
         height, width = self.size(level)
-        if not (0 <= rows.start < rows.stop and 0 <= columns.start < columns.stop):
-            raise MissingError(f"rows {rows}, columns {columns}: hold no pixels; ask for others")
+        window = f"rows {rows.start}:{rows.stop}, columns {columns.start}:{columns.stop}"
+        if min(rows.start, columns.start) < 0 or rows.stop <= rows.start or columns.stop <= columns.start:
+            raise MissingError(f"{window}: hold no pixels; ask for others")
         if rows.start >= height or columns.start >= width:
-            raise MissingError(f"rows {rows}, columns {columns}: lie outside {height} x {width} pixels; ask for others")
+            raise MissingError(f"{window}: lie outside the {height} x {width} pixels of this level; ask for others")
         finer = max(there for there in self.sources if there <= level)
         by = 2 ** (level - finer)
         found = _read_source(
