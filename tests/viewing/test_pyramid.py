@@ -56,7 +56,7 @@ def whole(pyramid: Pyramid, level: int, z: int = 0) -> np.ndarray:
 
 
 @SMALL
-@given(st.data())
+@given(data=st.data())
 def test_each_level_is_the_mean_of_the_one_before(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -80,7 +80,7 @@ def test_each_level_is_the_mean_of_the_one_before(
 
 
 @SMALL
-@given(st.data())
+@given(data=st.data())
 def test_a_tile_is_that_part_of_the_image(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("image")
     shape = (data.draw(st.integers(1, 1300)), data.draw(st.integers(1, 1300)))
@@ -174,24 +174,32 @@ def test_an_image_is_decoded_once_and_later_visits_read_what_they_show(
         assert counted.pixels == (TILE**2 if suffix == ".tif" else 0)
 
 
-def test_levels_of_the_file_are_used_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("own", [2, 3])
+def test_levels_of_the_file_are_used_and_only_those_below_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: int
+) -> None:
     counted = Counted(monkeypatch)
-    array = noise((4001, 5000), "u1")
-    levels = [array, array[::2, ::2][:-1], array[::4, ::4]]  # the second rounds down
+    array = noise((4002, 5000), "u1")
+    levels = [array, array[::2, ::2], array[::4, ::4][:-1]][:own]  # the last one rounds down
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for n, level in enumerate(levels):
-            options: dict[str, Any] = {"subifds": 2} if n == 0 else {"subfiletype": 1}
+            options: dict[str, Any] = {"subifds": own - 1} if n == 0 else {"subfiletype": 1}
             file.write(level, tile=(256, 256), compression="zlib", **options)
     with pyramid_of(tmp_path / "a.tif", tmp_path / "cache") as pyramid:
-        assert sorted(pyramid.sources) == [0, 1, 2]
-        assert not (tmp_path / "cache").exists()
-        found = whole(pyramid, 1)[0]
-        assert (found[:-1] == levels[1]).all()
-        assert (found[-1] == levels[1][-1]).all()
-        assert (whole(pyramid, 2)[0] == levels[2]).all()
+        for level, pixels in enumerate(levels):
+            found = whole(pyramid, level)[0]
+            assert (found[: len(pixels)] == pixels).all()
+            assert (found[-1] == pixels[-1]).all()
         counted.pixels = 0
         render(pyramid, pyramid.count - 1, 0, 0)
-        assert counted.pixels < array.size / 10
+        if own == 3:
+            assert sorted(pyramid.sources) == [0, 1, 2]
+            assert not (tmp_path / "cache").exists()
+            assert counted.pixels == levels[2].size
+        else:
+            assert sorted(pyramid.sources) == [0, 1, 2, 3, 4]
+            assert counted.pixels == 0
+            assert (whole(pyramid, 2)[0] == halve(levels[1])).all()
 
 
 def test_a_file_that_changes_is_built_anew_and_a_broken_cache_too(

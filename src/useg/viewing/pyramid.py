@@ -79,7 +79,7 @@ class Pyramid:
             raise MissingError(f"{window}: lie outside the {height} x {width} pixels of this level; ask for others")
         finer = max(there for there in self.sources if there <= level)
         by = 2 ** (level - finer)
-        found = _read_source(
+        found = read_part(
             self.sources[finer],
             self.size(finer),
             z,
@@ -120,10 +120,12 @@ def version_of(path: Path) -> str:
     return hashlib.blake2b(repr(found).encode(), digest_size=6).hexdigest()
 
 
-def _read_source(
-    windows: Windows, size: tuple[int, int], z: int, rows: slice, columns: slice
-) -> Num[np.ndarray, "c y x"]:
-    """A part of a source that has `size` pixels, or one fewer along an edge, as some files round down."""
+def read_part(windows: Windows, size: tuple[int, int], z: int, rows: slice, columns: slice) -> Num[np.ndarray, "c y x"]:
+    """A part of one slice of a level of `size` pixels; the file may have one fewer along an edge, as some round down.
+
+    Raises:
+        ImageError: the file is damaged there.
+    """
     there = windows.header.size[-2:]
     stops = [min(part.stop, n) for part, n in zip((rows, columns), size, strict=True)]
     window = [slice(min(p.start, n - 1), min(s, n)) for p, s, n in zip((rows, columns), stops, there, strict=True)]
