@@ -24,7 +24,7 @@ from useg.atomic import replacing_folder
 from useg.images import Header, Windows, level_headers, open_windows, windows_of
 from useg.images.formats import format_of
 from useg.viewing.display import BYTES, Range, ranges_of
-from useg.viewing.pyramid import NEAR, Pyramid, count_levels, size_at, version_of
+from useg.viewing.pyramid import NEAR, Pyramid, count_levels, read_part, size_at, version_of
 from useg.viewing.shrink import halve
 
 _HELD = 2**26
@@ -182,7 +182,8 @@ def _store(found: Outline, windows: Windows, folder: Path, report: Report) -> Nu
         if first:
             windows = source.enter_context(open_windows(found.path, level=found.own[first]))
         streams = {level: files.enter_context((folder / f"{level}.raw").open("wb")) for level in found.stored}
-        for share, z, rows, band in _bands(windows, 2 ** (last - first)):
+        size = size_at(found.header.size, first)
+        for share, z, rows, band in _bands(windows, size, 2 ** (last - first)):
             step = _step(windows.header.size)
             if z % _step_z(windows.header.size) == 0:
                 sample.append(band[:, -rows.start % step :: step, ::step].reshape(len(band), -1))
@@ -204,19 +205,18 @@ def _write_halves(band: Num[np.ndarray, "c y x"], level: int, last: int, streams
         level += 1
 
 
-def _bands(windows: Windows, multiple: int) -> Iterator[tuple[float, int, slice, Num[np.ndarray, "c y x"]]]:
-    """The image in bands, slice by slice: share done, slice, rows, pixels; their height is a multiple of `multiple`."""
-    header = windows.header
-    *depth, height, width = header.size
+def _bands(
+    windows: Windows, size: tuple[int, int], multiple: int
+) -> Iterator[tuple[float, int, slice, Num[np.ndarray, "c y x"]]]:
+    """A level in bands, slice by slice: share done, slice, rows, pixels; their height is a multiple of `multiple`."""
+    header, (height, width) = windows.header, size
     rows = math.lcm(multiple, windows.chunk[-2])
     rows *= max(1, _PIECE // (rows * width * header.channels * header.dtype.itemsize))
-    slices = depth[0] if depth else 1
+    slices = header.size[0] if len(header.size) == 3 else 1
     for z in range(slices):
         for top in range(0, height, rows):
             part = slice(top, min(top + rows, height))
-            window = [part, slice(0, width)]
-            band = windows.read([slice(z, z + 1), *window])[:, 0] if depth else windows.read(window)
-            yield (z + part.stop / height) / slices, z, part, band
+            yield (z + part.stop / height) / slices, z, part, read_part(windows, size, z, part, slice(0, width))
 
 
 def _step(size: tuple[int, ...]) -> int:

@@ -72,13 +72,14 @@ class Pyramid:
                 f"level {level} of slice {z}: there are {self.count} levels of {self.slices} slices; ask for one"
             )
         height, width = self.size(level)
-        if not (0 <= rows.start < rows.stop and 0 <= columns.start < columns.stop):
-            raise MissingError(f"rows {rows}, columns {columns}: hold no pixels; ask for others")
+        window = f"rows {rows.start}:{rows.stop}, columns {columns.start}:{columns.stop}"
+        if min(rows.start, columns.start) < 0 or rows.stop <= rows.start or columns.stop <= columns.start:
+            raise MissingError(f"{window}: hold no pixels; ask for others")
         if rows.start >= height or columns.start >= width:
-            raise MissingError(f"rows {rows}, columns {columns}: lie outside {height} x {width} pixels; ask for others")
+            raise MissingError(f"{window}: lie outside the {height} x {width} pixels of this level; ask for others")
         finer = max(there for there in self.sources if there <= level)
         by = 2 ** (level - finer)
-        found = _read_source(
+        found = read_part(
             self.sources[finer],
             self.size(finer),
             z,
@@ -119,10 +120,12 @@ def version_of(path: Path) -> str:
     return hashlib.blake2b(repr(found).encode(), digest_size=6).hexdigest()
 
 
-def _read_source(
-    windows: Windows, size: tuple[int, int], z: int, rows: slice, columns: slice
-) -> Num[np.ndarray, "c y x"]:
-    """A part of a source that has `size` pixels, or one fewer along an edge, as some files round down."""
+def read_part(windows: Windows, size: tuple[int, int], z: int, rows: slice, columns: slice) -> Num[np.ndarray, "c y x"]:
+    """A part of one slice of a level of `size` pixels; the file may have one fewer along an edge, as some round down.
+
+    Raises:
+        ImageError: the file is damaged there.
+    """
     there = windows.header.size[-2:]
     stops = [min(part.stop, n) for part, n in zip((rows, columns), size, strict=True)]
     window = [slice(min(p.start, n - 1), min(s, n)) for p, s, n in zip((rows, columns), stops, there, strict=True)]
