@@ -62,6 +62,7 @@ export function bench({ width = 64, height = 48, slices = 1, kind = "classes", T
     const colours = ["#000000", "#e69f00", "#56b4e9", "#009e73"];
     const layer = new LabelLayer({ width, height, slices, data, kind, colours });
     const viewer = new StandIn();
+    viewer.setSlice = (z) => (layer.slice = z);
     const editor = new Editor(viewer, layer);
     return { data, layer, viewer, editor };
 }
@@ -97,4 +98,32 @@ export function show(layers, width, height, view, ground) {
     over.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
     under.drawImage(over, 0, 0);
     document.body.append(canvas);
+}
+
+/** An editor over random labels of two slices, and `act`, which does something random with it. */
+export function restless(kind, seed) {
+    const next = random(seed);
+    const any = (things) => things[Math.floor(next() * things.length)];
+    const Type = kind === "classes" ? Uint8Array : Uint16Array;
+    const size = { width: 70, height: 50, slices: 2 };
+    const none = 2 ** (8 * Type.BYTES_PER_ELEMENT) - 1;
+    const data = patches(next, { ...size, values: [0, 0, 1, 2, 3, none], Type });
+    const { layer, viewer, editor } = bench({ ...size, data, kind, Type });
+    const place = () => [90 * next() - 10, 70 * next() - 10];
+    function act() {
+        layer.slice = Math.floor(2 * next());
+        editor.protect = next() < 0.3;
+        editor.size = 1 + 15 * next();
+        editor.tool = any(["brush", "brush", "eraser", "fill", "polygon", "merge"]);
+        editor.value = any([0, 1, 2, 3, none]);
+        viewer.stroke([place(), place(), place()], { cancelled: next() < 0.1, shift: next() < 0.1 });
+        if (editor.tool === "polygon") viewer.stroke([place(), place()]);
+        editor.closePolygon();
+        if (next() < 0.2) any([() => editor.split(), () => editor.deleteObject(), () => editor.merge(3)])();
+    }
+    return { data, layer, viewer, editor, next, act };
+}
+
+export function equal(one, other) {
+    return one.every((value, i) => value === other[i]);
 }
