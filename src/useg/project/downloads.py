@@ -26,8 +26,9 @@ def export_labels(project: Project, name: str, what: What, folder: Path) -> Path
     """A file of an image's labels: the mask as it is, or a new one of its best labels in `folder`.
 
     Raises:
-        MissingError: there is no such image, or it has no mask. SettingsError: objects are asked of a project of classes.
-        SizeError: outlines are asked of a stack. MissingExtraError: roifile is not installed.
+        MissingError: there is no such image, or it has no mask.
+        SettingsError: objects are asked of a project of classes. SizeError: outlines are asked of a stack.
+        MissingExtraError: roifile is not installed.
     """
     if what == "mask":
         mask = project.masks.mask(name)

@@ -6,6 +6,7 @@ Project    everything that the page, or a script, does with it; whatever it says
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from useg.atomic import require_output_folder
-from useg.data.dataset import describe_size
+from useg.data.dataset import Pair, describe_size, size_fault
 from useg.data.legend_file import find_legend
 from useg.data.project_file import Kind, ProjectFile, is_project, read_project
 from useg.errors import DataError, MissingError, SettingsError
@@ -28,6 +29,7 @@ from useg.project.masks import Labels, Masks
 from useg.project.predictions import Kept, Predictions, predict_image
 from useg.project.runs import RUNS, Digests, Run, list_runs
 from useg.project.stock import Stock
+from useg.project.writing import locked
 from useg.unet.model import ModelCard, find_model, read_card
 
 Source = Literal["best", "mask", "draft", "prediction"]
@@ -176,7 +178,7 @@ class Project:
 
         Args:
             source: "best" is the draft, else the mask, else the prediction, else nothing annotated.
-            run: whose prediction; None is the current model's.
+            run: whose prediction; None is the current model's, and as a "prediction" else the newest of all.
 
         Raises:
             MissingError: there is no such image, or no such labels of it. DataError: a mask cannot be used.
@@ -209,7 +211,7 @@ class Project:
 
     def unkeep(self, name: str, version: str) -> str:
         """Take the mask away, which becomes the draft where there is no later one. Raises as `write_draft`."""
-        return self.masks.unkeep(name, version, self.classes, self.stock.header(self.stock.path(name)))
+        return self.masks.unkeep(name, version, self.classes)
 
     # The model and what it says.
 
@@ -275,8 +277,11 @@ class Project:
         if model is None:
             raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
         digest = self._digests.of(model)
+        self.require_fitting(predictor.card, model)
+        begun = time.monotonic()
         image = read(path, alpha=predictor.card.alpha)
-        prediction, objects, seconds = predict_image(predictor, image)
+        prediction, objects, network = predict_image(predictor, image)
+        seconds = time.monotonic() - begun, network
         names = [each.name for each in predictor.card.classes]
         return self.predictions.save(name, path, digest, prediction, names, objects, seconds)
 
@@ -320,7 +325,8 @@ class Project:
         return [name for name in paths if name in masks]
 
     def _save(self, **changes: str) -> None:
-        self.file.model_copy(update=changes).save(self.folder)
+        with locked(self.folder):
+            self.file.model_copy(update=changes).save(self.folder)
 
     def _model_digest(self) -> str | None:
         """Of the current model; None where there is none, or it is gone."""
@@ -346,11 +352,16 @@ class Project:
 
     def _labels(self, name: str, path: Path, classes: Classes, source: Source, run: str | None, version: str) -> Labels:
         draft, mask = self.masks.draft(name), self.masks.mask(name)
-        if source in ("best", "draft") and draft:
-            return Labels(self.masks.read(draft, classes), "draft", version)
-        if source in ("best", "mask") and mask:
-            return Labels(self.masks.read(mask, classes), "mask", version)
+        files: list[tuple[Literal["draft", "mask"], Path | None]] = [("draft", draft), ("mask", mask)]
+        for kind, file in files:
+            if source in ("best", kind) and file:
+                array, size = self.masks.read(file, classes), self.stock.header(path).size
+                if array.shape != size:
+                    raise DataError(size_fault(Pair(name, path, file), size, array.shape).line)
+                return Labels(array, kind, version)
         found = self.prediction(name, run) if source in ("best", "prediction") else None
+        if found is None and source == "prediction" and run is None:
+            found = self.predictions.newest(name, path)
         if found is not None:
             return Labels(of_prediction(found.labels, classes), "prediction", version)
         if source != "best":

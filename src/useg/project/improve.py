@@ -7,6 +7,7 @@ hand. What is known of it is what its run folder says.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +18,9 @@ from useg.atomic import telling
 from useg.errors import DataError, SettingsError
 from useg.project.folder import Project
 from useg.project.runs import LOG, RUNS, Run, next_run, read_run
-from useg.unet.model import find_model
 from useg.unet.onnx_header import is_onnx
 
-LEAST_MINUTES, MOST_MINUTES = 1.0, 120.0
+LEAST_MINUTES, MOST_MINUTES = 0.05, 120.0
 POINTS = 240
 """Of a curve; a screen shows no more."""
 
@@ -31,13 +31,18 @@ class Improvement:
 
     Attributes:
         run: the name of its run, whose folder is `place`. minutes: its budget.
-        command: what to start, in words.
+        command: what to start, in words; `shown` is the same for people.
     """
 
     run: str
     place: Path
     minutes: float
     command: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """What does the same in a terminal."""
+        return shlex.join(["useg", *self.command[3:]])
 
 
 @dataclass(frozen=True)
@@ -70,19 +75,23 @@ def plan_improvement(project: Project, minutes: float) -> Improvement:
     return Improvement(name, place, minutes, tuple(words))
 
 
-def finish_improvement(project: Project, improvement: Improvement) -> Run:
-    """What came out, once the process has ended. A new model that is better becomes the project's.
+def finish_improvement(project: Project, improvement: Improvement) -> Run | None:
+    """What came out, once the process has ended; None where no model did. One that is better becomes the project's.
 
     Raises:
-        MissingError: it left no run behind. SettingsError: the classes of the project have changed meanwhile.
+        SettingsError: the classes of the project have changed meanwhile, so that the model is not of them.
     """
-    with suppress(OSError):
-        improvement.place.rmdir()  # where nothing was begun
+    forget_improvement(improvement)
     found = read_run(improvement.place)
     if found.finished and not found.kept_start:
-        find_model(improvement.place)
         project.set_model(improvement.run)
-    return found
+    return found if found.usable else None
+
+
+def forget_improvement(improvement: Improvement) -> None:
+    """Take away the folder of a training that never began."""
+    with suppress(OSError):
+        improvement.place.rmdir()
 
 
 class Log:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from jaxtyping import Float, Integer, UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from useg.atomic import replacing_folder
-from useg.errors import MissingError, UsegError
+from useg.errors import MissingError
 from useg.images.image import Image
 from useg.metrics.uncertainty import entropy
 from useg.predict import Prediction, Predictor, in_blocks
+from useg.runner import Runner
 from useg.store_plan import file_state
 
 INFO = "info.json"
@@ -34,7 +36,8 @@ class Info(BaseModel):
 
     Attributes:
         model: SHA-256 of the model's file. source: the state of the image's file.
-        seconds: it took, with reading. expected_dice: what the model expects of itself.
+        seconds: it took, with reading; network_seconds: the network alone.
+        expected_dice: what the model expects of itself.
         warnings: ways in which the image is unlike those that the model was trained on.
         objects: how many were found, where the model tells objects apart.
         names: of the classes.
@@ -45,6 +48,7 @@ class Info(BaseModel):
     model: str
     source: dict[str, Any]
     seconds: float
+    network_seconds: float
     expected_dice: float | None
     warnings: list[str]
     objects: int | None
@@ -57,6 +61,15 @@ class Kept:
 
     folder: Path
     info: Info
+
+    @classmethod
+    def at(cls, folder: Path) -> Kept | None:
+        """In a folder; None where there is none, or a damaged one."""
+        try:
+            info = Info.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError):
+            return None
+        return cls(folder, info)
 
     @property
     def labels(self) -> Integer[np.ndarray, "*size"]:
@@ -101,13 +114,17 @@ class Predictions:
 
     def find(self, name: str, source: Path, model: str) -> Kept | None:
         """What the model of this SHA-256 said of an image as its file is now; None where that is not known."""
-        folder = self._place(name, model)
-        try:
-            info = Info.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
-            same = info.model == model and info.source == file_state(source)
-        except (OSError, ValidationError, UnicodeDecodeError, UsegError):
-            return None
-        return Kept(folder, info) if same else None
+        found = Kept.at(self._place(name, model))
+        return found if found and found.info.model == model and found.info.source == file_state(source) else None
+
+    def newest(self, name: str, source: Path) -> Kept | None:
+        """What any model said last of an image as its file is now."""
+        there = self.folder.glob(f".cache/predictions/*/{glob.escape(name)}/{INFO}")
+        for path in sorted(there, key=lambda p: p.stat().st_mtime, reverse=True):
+            found = Kept.at(path.parent)
+            if found and found.info.source == file_state(source):
+                return found
+        return None
 
     def save(
         self,
@@ -117,7 +134,7 @@ class Predictions:
         prediction: Prediction,
         names: Sequence[str],
         objects: Integer[np.ndarray, "*size"] | None,
-        seconds: float,
+        seconds: tuple[float, float],
     ) -> Kept:
         """Keep a prediction, with its objects where the model tells them apart. An earlier one of it goes.
 
@@ -127,7 +144,8 @@ class Predictions:
         info = Info(
             model=model,
             source=file_state(source),
-            seconds=seconds,
+            seconds=seconds[0],
+            network_seconds=seconds[1],
             expected_dice=prediction.expected_dice,
             warnings=prediction.warnings,
             objects=None if objects is None else int(objects.max(initial=0)),
@@ -160,27 +178,41 @@ def to_bytes(values: Float[np.ndarray, "*size"]) -> UInt8[np.ndarray, "*size"]:
     return result
 
 
+class Timed:
+    """A runner that counts the seconds that it runs."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner, self.seconds = runner, 0.0
+
+    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "p *kept"]:
+        """Run it."""
+        begun = time.monotonic()
+        result = self._runner(tile, keep)
+        self.seconds += time.monotonic() - begun
+        return result
+
+
 def predict_image(predictor: Predictor, image: Image) -> tuple[Prediction, Integer[np.ndarray, "*size"] | None, float]:
-    """What a model says of an image, its objects where it tells them apart, and the seconds that both took.
+    """What a model says of an image, its objects where it tells them apart, and the seconds that its network took.
 
     A model of images predicts a stack slice by slice.
 
     Raises:
         ImageError: another number of channels than the model knows.
     """
-    begun = time.monotonic()
+    timed = Timed(predictor.runner)
+    timing = Predictor(predictor.card, timed, predictor.settings)
     if predictor.card.network.dims == 2 and image.array.ndim == 4:
+        spacing = image.spacing and image.spacing[1:]
         slices = [
-            predictor.predict(
-                Image(image.array[:, z], "CYX", image.spacing and image.spacing[1:], image.unit, image.path)
-            )
+            timing.predict(Image(image.array[:, z], "CYX", spacing, image.unit, image.path))
             for z in range(image.array.shape[1])
         ]
         prediction = _stacked(slices)
     else:
-        prediction = predictor.predict(image)
+        prediction = timing.predict(image)
     objects = predictor.objects(prediction) if predictor.card.objects is not None else None
-    return prediction, objects, time.monotonic() - begun
+    return prediction, objects, timed.seconds
 
 
 def _stacked(slices: Sequence[Prediction]) -> Prediction:
