@@ -13,11 +13,12 @@ from models import SMALL, make_card, make_model, make_network
 from useg.data.legend_file import read_legend
 from useg.data.prepare import prepare
 from useg.errors import DataError, ImageError, MissingError, OutputError, SettingsError
-from useg.predict import Predictor
+from useg.predict import Predictor, PredictSettings
 from useg.project import Project, open_project
 from useg.project.improve import Log, finish_improvement, plan_improvement
 from useg.project.masks import NEW
-from useg.project.predictions import to_bytes
+from useg.project.predicting import fits, to_bytes
+from useg.runner import WORKSPACE
 from useg.unet.model import save_model
 from useg.unet.settings import UNetSettings
 
@@ -296,3 +297,32 @@ def test_a_log_is_read_on_while_it_grows(tmp_path: Path) -> None:
 def test_what_is_no_project_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no project"):
         Project(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["classes", "instances"])
+def test_an_image_larger_than_memory_is_predicted_in_blocks(tmp_path: Path, kind: str) -> None:
+    model = make_classes_model(tmp_path) if kind == "classes" else make_model(tmp_path)
+    project, size = open_project(tmp_path / "p", model), (1400, 1100)
+    project.add_image("large.png", save(tmp_path / "large.png", picture(0, size)))
+    whole = project.predict("large", Predictor.load(model, PredictSettings(precision="float32")))
+    labels, probabilities = np.array(whole.labels), np.array(whole.probabilities)
+    expected, unsure = whole.info, np.array(whole.layer("entropy"))
+    small = Predictor.load(model, PredictSettings(max_memory=WORKSPACE + 11_000_000, precision="float32"))
+    assert not fits(small, project.image("large").header)
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(True)
+        return len(asked) < 2
+
+    with pytest.raises(InterruptedError):
+        project.predict("large", small, stop)
+    assert project.prediction("large") is not None  # the one before
+    found = project.predict("large", small)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert np.abs(found.probabilities.astype(int) - probabilities).max() <= 1
+    assert np.abs(found.layer("entropy").astype(int) - unsure).max() <= 2
+    assert found.info.objects == expected.objects
+    assert found.info.expected_dice == pytest.approx(expected.expected_dice, abs=1e-4)
+    assert sorted(p.name for p in found.folder.parent.iterdir()) == ["large"]
+    assert {p.suffix for p in found.folder.iterdir()} == {".npy", ".json"}

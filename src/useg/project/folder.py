@@ -7,7 +7,7 @@ Project    everything that the page, or a script, does with it; whatever it says
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,13 +20,14 @@ from useg.data.dataset import Pair, describe_size, size_fault
 from useg.data.legend_file import find_legend
 from useg.data.project_file import Kind, ProjectFile, is_project, read_project
 from useg.errors import DataError, MissingError, SettingsError
-from useg.images import Header, read
+from useg.images import Header
 from useg.predict import Predictor
 from useg.project.arrivals import add
 from useg.project.begin import begin, require_fitting
 from useg.project.classes import Classes, new_classes, of_entries, of_prediction
 from useg.project.masks import Labels, Masks
-from useg.project.predictions import Kept, Predictions, predict_image
+from useg.project.predicting import Told, fits, predict_blocks, predict_image
+from useg.project.predictions import Kept, Predictions
 from useg.project.runs import RUNS, Digests, Run, list_runs
 from useg.project.stock import Stock
 from useg.project.writing import locked
@@ -272,23 +273,32 @@ class Project:
         """See that a model knows no class that the project does not. Raises SettingsError."""
         require_fitting(self.classes, card, str(model))
 
-    def predict(self, name: str, predictor: Predictor) -> Kept:
+    def predict(self, name: str, predictor: Predictor, go_on: Callable[[], bool] = lambda: True) -> Kept:
         """Predict an image with the current model, which is given ready to run, and keep what it says.
+
+        An image that does not fit in memory is predicted in blocks, through a store on disk.
+
+        Args:
+            go_on: asked between blocks; after False, InterruptedError is raised, and the next call goes on from there.
 
         Raises:
             MissingError: there is no such image, or no model. ImageError: it is not one for this model.
+            MissingExtraError: it does not fit in memory, and zarr is not installed.
         """
-        model, path = self.model, self.stock.path(name)
+        begun, path, model = time.monotonic(), self.stock.path(name), self.model
         if model is None:
             raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
-        digest = self._digests.of(model)
-        self.require_fitting(predictor.card, model)
-        begun = time.monotonic()
-        image = read(path, alpha=predictor.card.alpha)
-        prediction, objects, network = predict_image(predictor, image)
-        seconds = time.monotonic() - begun, network
-        names = [each.name for each in predictor.card.classes]
-        return self.predictions.save(name, path, digest, prediction, names, objects, seconds)
+        card, digest = predictor.card, self._digests.of(model)
+        self.require_fitting(card, model)
+        names = [each.name for each in card.classes]
+        if fits(predictor, self.stock.header(path)):
+            said = predict_image(predictor, path)
+            return self.predictions.save(name, path, digest, said, names, time.monotonic() - begun)
+
+        def write(work: Path) -> Told:
+            return predict_blocks(predictor, model, path, work, go_on)
+
+        return self.predictions.save_blocks(name, path, digest, write, names, begun)
 
     def prediction(self, name: str, run: str | None = None) -> Kept | None:
         """What the current model, or a run's, said of an image as its file is now; None where that is not known.
