@@ -326,3 +326,23 @@ def test_an_image_larger_than_memory_is_predicted_in_blocks(tmp_path: Path, kind
     assert found.info.expected_dice == pytest.approx(expected.expected_dice, abs=1e-4)
     assert sorted(p.name for p in found.folder.parent.iterdir()) == ["large"]
     assert {p.suffix for p in found.folder.iterdir()} == {".npy", ".json"}
+
+
+def test_pages_of_a_stack_are_trained_on_where_they_are_annotated(tmp_path: Path) -> None:
+    project = make_project(tmp_path, 2, kept=2)
+    for name in ("one", "three"):
+        stack = np.stack([picture(k) for k in range(6)])
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", stack + len(name), photometric="minisblack", metadata={"axes": "ZYX"}
+        )
+        project.add_image(f"{name}.tif", tmp_path / f"{name}.tif")
+        labels = np.full(stack.shape, 255, np.uint8)
+        labels[1], labels[4, :30] = truth(1), truth(4)[:30]
+        project.keep(name, labels, NEW)
+        stack[0, 0, 0] += 1
+    parts = prepare(project.folder).parts
+    examples = {e.name: e for e in (*parts.train, *parts.validation)}
+    pages = {"one_001", "one_004", "three_001", "three_004"}
+    assert set(examples) == {"image 0", "image 1", *pages}
+    assert {examples[name].group for name in pages} == {"one", "three"}
+    assert (examples["one_004"].labels[30:] == 255).all() and (examples["one_004"].labels[:30] == truth(4)[:30]).all()
