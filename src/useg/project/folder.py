@@ -151,7 +151,7 @@ class Project:
         model = self._model_digest()
         paths, drafts = self.stock.paths(), self.masks.drafts()
         kept = self.masks.of_images(paths)
-        return [self._entry(name, path, model, draft=name in drafts, kept=name in kept) for name, path in paths.items()]
+        return [self._entry(name, path, model, drafts.get(name), kept.get(name)) for name, path in paths.items()]
 
     def image(self, name: str) -> ImageEntry:
         """One image.
@@ -350,10 +350,10 @@ class Project:
         except MissingError:
             return None
 
-    def _entry(self, name: str, path: Path, model: str | None, *, draft: bool, kept: bool) -> ImageEntry:
+    def _entry(self, name: str, path: Path, model: str | None, draft: Path | None, kept: Path | None) -> ImageEntry:
         header, error = self.stock.header_or_error(path)
         found = self.predictions.find(name, path, model) if model else None
-        version = self.masks.version(name) if draft or kept else None
+        version = self.masks.version_of(draft, kept) if draft or kept else None
         state: State = "draft" if draft else "kept" if kept else "predicted" if found else "new"
         return ImageEntry(name, path, header, state, version, found.info.expected_dice if found else None, error)
 
