@@ -159,10 +159,8 @@ class Project:
         Raises:
             MissingError: there is no such image.
         """
-        draft, kept = self.masks.draft(name), self.masks.mask(name)
-        return self._entry(
-            name, self.stock.path(name), self._model_digest(), draft=draft is not None, kept=kept is not None
-        )
+        path, draft, kept = self.stock.path(name), self.masks.draft(name), self.masks.mask(name)
+        return self._entry(name, path, self._model_digest(), draft, kept)
 
     def add_image(self, name: str, file: Path) -> ImageEntry:
         """Copy a file into the project under a safe name; the same bytes again, under whatever name, change nothing.
