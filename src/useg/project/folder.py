@@ -31,6 +31,7 @@ from useg.project.predictions import Kept, Predictions
 from useg.project.runs import RUNS, Digests, Run, list_runs
 from useg.project.stock import Stock
 from useg.project.writing import locked
+from useg.store_plan import file_state
 from useg.unet.model import ModelCard, find_model, read_card
 
 Source = Literal["best", "mask", "draft", "prediction"]
@@ -80,6 +81,8 @@ def open_project(folder: Path, model: Path | None = None) -> Project:
     if not is_project(folder):
         begin(folder, card)
     project = Project(folder)
+    if not (found := find_legend(folder)) or not any(entry.ignore for entry in found[1]):
+        project.classes.save(folder)  # training must know what nobody annotated
     project.masks.sweep()
     if model is not None and card is not None:
         project.require_fitting(card, model)
@@ -130,7 +133,11 @@ class Project:
         Raises:
             SettingsError: that cannot be.
         """
-        old = self.classes
+        with locked(self.folder):
+            return self._set_classes(named, kind)
+
+    def _set_classes(self, named: Sequence[tuple[str, tuple[int, int, int] | None]], kind: Kind | None) -> Classes:
+        old, file = self.classes, self.file
         new = old.changed(kind or old.kind, named)
         less = new.kind != old.kind or len(new.entries) < len(old.entries)
         if less and (there := [*self.masks.kept(), *self.masks.drafts()]):
@@ -141,7 +148,7 @@ class Project:
         if less and (card := self.card) is not None:
             require_fitting(new, card, "the project's model")
         new.save(self.folder)
-        self._save(kind=new.kind)
+        file.model_copy(update={"kind": new.kind}).save(self.folder)
         return new
 
     # Images.
@@ -168,7 +175,7 @@ class Project:
         Raises:
             ImageError: it is no image that useg reads. OutputError: another image has this name.
         """
-        return self.image(add(self.folder, self.stock.folder, self.stock.paths(), name, file))
+        return self.image(add(self.folder, self.stock, name, file))
 
     # Labels.
 
@@ -286,17 +293,17 @@ class Project:
         begun, path, model = time.monotonic(), self.stock.path(name), self.model
         if model is None:
             raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
-        card, digest = predictor.card, self._digests.of(model)
+        card, digest, state = predictor.card, self._digests.of(model), file_state(path)
         self.require_fitting(card, model)
         names = [each.name for each in card.classes]
         if fits(predictor, self.stock.header(path)):
             said = predict_image(predictor, path)
-            return self.predictions.save(name, path, digest, said, names, time.monotonic() - begun)
+            return self.predictions.save(name, state, digest, said, names, time.monotonic() - begun)
 
         def write(work: Path) -> Told:
             return predict_blocks(predictor, model, path, work, go_on)
 
-        return self.predictions.save_blocks(name, path, digest, write, names, begun)
+        return self.predictions.save_blocks(name, state, digest, write, names, begun)
 
     def prediction(self, name: str, run: str | None = None) -> Kept | None:
         """What the current model, or a run's, said of an image as its file is now; None where that is not known.

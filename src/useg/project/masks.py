@@ -27,7 +27,6 @@ from useg.atomic import sync, telling
 from useg.data.dataset import MASK_FOLDERS, folder_of, stem_of, without_mark
 from useg.errors import MissingError, OutputError
 from useg.images import Header, is_image_file, read_mask, write_labels
-from useg.images.image import MAX_BYTES
 from useg.project.classes import Classes
 from useg.project.writing import locked, new_beside, sweep
 
@@ -103,7 +102,7 @@ class Masks:
         Raises:
             ImageError, MissingError: it cannot be read. DataError: it holds other values than the project's.
         """
-        return classes.from_file(read_mask(path, max_bytes=4 * MAX_BYTES), path)
+        return classes.from_file(read_mask(path), path)
 
     def write(
         self,
@@ -175,7 +174,7 @@ class Masks:
     def _is_there(self, name: str, labels: Integer[np.ndarray, "*size"], classes: Classes, *, keep: bool) -> bool:
         draft = self.draft(name)
         path = draft if not keep else self.mask(name) if draft is None else None
-        return path is not None and np.array_equal(classes.from_file(read_mask(path), path), labels)
+        return path is not None and np.array_equal(self.read(path, classes), labels)
 
     def _require(self, name: str, version: str) -> None:
         if (present := self.version(name)) != version:

@@ -124,18 +124,20 @@ class Predictions:
                 return found
         return None
 
-    def save(self, name: str, source: Path, model: str, said: Said, names: Sequence[str], seconds: float) -> Kept:
+    def save(
+        self, name: str, source: dict[str, Any], model: str, said: Said, names: Sequence[str], seconds: float
+    ) -> Kept:
         """Keep what a model said of an image in `seconds`; what it said of it earlier goes.
 
         Args:
-            names: of the classes.
+            source: the state of the image's file before it was read. names: of the classes.
 
         Raises:
             OutputError: the disk is full.
         """
         place = self._place(name, model)
         with replacing_folder(place) as new:
-            new.mkdir()
+            new.mkdir(exist_ok=True)
             np.save(new / f"{LABELS}.npy", said.labels)
             np.save(new / f"{PROBABILITIES}.npy", said.probabilities)
             for what, values in said.maps.items():
@@ -146,7 +148,7 @@ class Predictions:
     def save_blocks(
         self,
         name: str,
-        source: Path,
+        source: dict[str, Any],
         model: str,
         write: Callable[[Path], Told],
         names: Sequence[str],
@@ -166,10 +168,10 @@ class Predictions:
             move_folder(work, place)
         return Kept(place, info)
 
-    def _note(self, folder: Path, source: Path, model: str, told: Told, names: Sequence[str], seconds: float) -> Info:
-        info = Info(
-            model=model, source=file_state(source), seconds=seconds, names=list(names), **dataclasses.asdict(told)
-        )
+    def _note(
+        self, folder: Path, source: dict[str, Any], model: str, told: Told, names: Sequence[str], seconds: float
+    ) -> Info:
+        info = Info(model=model, source=source, seconds=seconds, names=list(names), **dataclasses.asdict(told))
         (folder / INFO).write_text(info.model_dump_json(), encoding="utf-8")
         return info
 
