@@ -1,6 +1,7 @@
 """A folder becomes a project or is refused; what other programs do in it is seen; models say what fits."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from useg.project.improve import Log, finish_improvement, plan_improvement
 from useg.project.masks import NEW
 from useg.project.predicting import fits, to_bytes
 from useg.runner import WORKSPACE
-from useg.unet.model import save_model
+from useg.settings import Settings, save_settings
+from useg.unet.model import read_card, save_model
 from useg.unet.settings import UNetSettings
 
 
@@ -202,6 +204,38 @@ def test_predictions_are_of_this_file_and_this_model(tmp_path: Path) -> None:
     assert project.prediction("image 0") is None
     with pytest.raises(MissingError):
         project.labels("image 0", "prediction")
+
+
+def test_a_prediction_is_never_taken_for_that_of_another_model(tmp_path: Path) -> None:
+    first, second = (make_classes_model(tmp_path, seed=seed) for seed in (0, 1))
+    network = read_card(second).network
+    save_model(second, make_card(network, temperature=2.0), make_network(network, 1).state_dict())
+    project = open_project(make_project(tmp_path, 1).folder, first)
+    with pytest.raises(SettingsError, match="another model meanwhile"):
+        project.predict("image 0", Predictor.load(second))
+    assert project.prediction("image 0") is None
+
+
+def test_a_project_goes_on_with_the_run_that_it_is_opened_with(tmp_path: Path) -> None:
+    project, given = make_project(tmp_path, 1), make_classes_model(tmp_path)
+    for name in ("001", "002"):
+        place = project.folder / "runs" / name
+        place.mkdir(parents=True)
+        save_settings(place / "settings.toml", Settings())
+        shutil.copy(given, place / "model.safetensors")
+    assert [run.name for run in project.runs()] == ["001", "002"] and project.current is None
+    project = open_project(project.folder, project.folder / "runs" / "001")
+    assert project.current == "001" and project.file.start == ""
+    project = open_project(project.folder, given)
+    assert project.current is None and project.model == given.resolve()
+    project.set_model("002")
+    assert open_project(project.folder, given).current == "002"  # it was begun with that model, and is further now
+    project.set_model(None)
+    assert project.model == given.resolve()
+    shutil.rmtree(project.folder / "runs")
+    for wrong in ("002", "../002", ""):
+        with pytest.raises(MissingError):
+            project.set_model(wrong)
 
 
 def test_a_model_that_knows_more_than_the_project_is_refused(tmp_path: Path) -> None:

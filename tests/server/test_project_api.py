@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import threading
 import time
 import zipfile
@@ -312,3 +313,60 @@ def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
         done = wait_for(client, client.post("/api/improve", json={"minutes": 1}).json()["id"])
         assert done["state"] == "failed" and "only one class" in done["error"] and done["result"] is None
         assert client.get("/api/runs").json() == [] and not list((tmp_path / "project" / "runs").iterdir())
+
+
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "X-Useg-Shape": st.sampled_from(["1,48,64", "48,64", "1, 48, 64", "-1,48,64", "1,48,64,1", "١,٤٨,٦٤", "", "x"]),
+        "X-Useg-Dtype": st.sampled_from(["uint8", "uint16", "uint32", "int8", "object", ""]),
+        "If-Match": st.sampled_from(['"0"', "0", 'W/"0"', "*", '"', ""]),
+        "Content-Encoding": st.sampled_from(["gzip", "identity", "deflate", "gzip, gzip", ""]),
+        "Accept-Encoding": st.sampled_from(["gzip", "identity", "gzip;q=0", ""]),
+    },
+)
+BODIES = st.one_of(
+    st.binary(max_size=64),
+    st.sampled_from([bytes(3072), b"\xff" * 3072, gzip.compress(bytes(3072)), gzip.compress(b"\x01" * 6144)]),
+    st.binary(max_size=32).map(gzip.compress),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text(max_size=8)),
+        lambda each: st.one_of(
+            st.lists(each, max_size=4),
+            st.dictionaries(st.sampled_from(["classes", "kind", "run", "minutes", "name", "colour"]), each, max_size=4),
+        ),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+PATHS = st.sampled_from(
+    [
+        ("PUT", "images/a/draft"),
+        ("PUT", "images/a/mask"),
+        ("DELETE", "images/a/draft"),
+        ("DELETE", "images/a/mask"),
+        ("GET", "images/a/labels"),
+        ("GET", "images/a/labels?source=best"),
+        ("GET", "images/a/labels?source=prediction"),
+        ("GET", "images/a/download?what=labels"),
+        ("GET", "images/a/download?what=rois"),
+        ("PUT", "project/classes"),
+        ("PUT", "project/model"),
+        ("POST", "improve"),
+        ("POST", "images?name=new.png"),
+    ]
+)
+
+
+@given(asked=PATHS, headers=HEADERS, body=BODIES)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_request_about_a_real_image_makes_the_server_fail(
+    client: TestClient, asked: tuple[str, str], headers: dict[str, str], body: bytes
+) -> None:
+    method, path = asked
+    told = {name: value.encode() for name, value in headers.items()}
+    sent = {} if method in ("GET", "DELETE") else {"content": body}
+    answer = client.request(method, f"/api/{path}", headers=told, **sent)
+    assert answer.status_code < 500, answer.text
+    if answer.status_code >= 400:
+        assert answer.json()["error"]
+    assert client.get("/api/project").status_code == 200

@@ -69,7 +69,8 @@ def open_project(folder: Path, model: Path | None = None) -> Project:
     """The project in a folder. An empty or new folder, and one that holds images/, becomes one.
 
     Args:
-        model: a model file or run folder elsewhere that becomes the project's model; a new project has its classes.
+        model: a model file or run folder that becomes the project's model, if it was not given before; a new project
+            has its classes.
 
     Raises:
         OutputError: the folder holds other things. MissingError, ModelError: there is no such model.
@@ -86,9 +87,11 @@ def open_project(folder: Path, model: Path | None = None) -> Project:
     project.masks.sweep()
     if model is not None and card is not None:
         project.require_fitting(card, model)
-        given = str(find_model(model).resolve())
-        if project.file.start != given:
-            project._save(model=given, start=given)
+        given = find_model(model).resolve()
+        if given.parent.parent == project.folder / RUNS:
+            project.set_model(given.parent.name)
+        elif project.file.start != str(given):
+            project._save(model=str(given), start=str(given))
     return project
 
 
@@ -295,6 +298,8 @@ class Project:
             raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
         card, digest, state = predictor.card, self._digests.of(model), file_state(path)
         self.require_fitting(card, model)
+        if read_card(model) != card:
+            raise SettingsError(f"{name}: the project got another model meanwhile; predict again")
         names = [each.name for each in card.classes]
         if fits(predictor, self.stock.header(path)):
             said = predict_image(predictor, path)
