@@ -206,6 +206,20 @@ def test_predictions_are_of_this_file_and_this_model(tmp_path: Path) -> None:
         project.labels("image 0", "prediction")
 
 
+def test_what_the_oldest_models_said_is_forgotten(tmp_path: Path) -> None:
+    project = make_project(tmp_path, 1)
+    for seed in range(5):
+        model = make_classes_model(tmp_path, seed=seed)
+        project = open_project(project.folder, model)
+        project.predict("image 0", Predictor.load(model))
+        assert project.prediction("image 0") is not None
+    places = list((project.folder / ".cache" / "predictions").iterdir())
+    assert len(places) == 3
+    for seed, known in ((1, False), (3, True), (4, True)):
+        found = open_project(project.folder, make_classes_model(tmp_path, seed=seed)).prediction("image 0")
+        assert (found is not None) == known
+
+
 def test_a_prediction_is_never_taken_for_that_of_another_model(tmp_path: Path) -> None:
     first, second = (make_classes_model(tmp_path, seed=seed) for seed in (0, 1))
     network = read_card(second).network

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from useg.project.predicting import LABELS, PROBABILITIES, Said, Told
 from useg.store_plan import file_state
 
 INFO = "info.json"
+MOST_MODELS = 3
+"""Whose predictions are kept: the current model's, and those of some before it to compare with and go back to."""
 
 
 class Info(BaseModel):
@@ -136,6 +139,7 @@ class Predictions:
             OutputError: the disk is full.
         """
         place = self._place(name, model)
+        self._make_room(place.parent)
         with replacing_folder(place) as new:
             new.mkdir(exist_ok=True)
             np.save(new / f"{LABELS}.npy", said.labels)
@@ -160,6 +164,7 @@ class Predictions:
             begun: when it began, of `time.monotonic`.
         """
         place = self._place(name, model)
+        self._make_room(place.parent)
         work = place.with_name(f".{place.name}.blocks")
         work.mkdir(parents=True, exist_ok=True)
         told = write(work)
@@ -167,6 +172,14 @@ class Predictions:
         with telling(place):
             move_folder(work, place)
         return Kept(place, info)
+
+    def _make_room(self, mine: Path) -> None:
+        """Forget what models said that nobody has asked for longest."""
+        if mine.is_dir() or not mine.parent.is_dir():
+            return
+        there = sorted((p for p in mine.parent.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in there[MOST_MODELS - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _note(
         self, folder: Path, source: dict[str, Any], model: str, told: Told, names: Sequence[str], seconds: float
