@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from useg.atomic import require_output_folder
-from useg.data.dataset import describe_size
+from useg.data.dataset import Pair, describe_size, size_fault
 from useg.data.legend_file import find_legend
 from useg.data.project_file import Kind, ProjectFile, is_project, read_project
 from useg.errors import DataError, MissingError, SettingsError
@@ -29,6 +29,7 @@ from useg.project.masks import Labels, Masks
 from useg.project.predictions import Kept, Predictions, predict_image
 from useg.project.runs import RUNS, Digests, Run, list_runs
 from useg.project.stock import Stock
+from useg.project.writing import locked
 from useg.unet.model import ModelCard, find_model, read_card
 
 Source = Literal["best", "mask", "draft", "prediction"]
@@ -210,7 +211,7 @@ class Project:
 
     def unkeep(self, name: str, version: str) -> str:
         """Take the mask away, which becomes the draft where there is no later one. Raises as `write_draft`."""
-        return self.masks.unkeep(name, version, self.classes, self.stock.header(self.stock.path(name)))
+        return self.masks.unkeep(name, version, self.classes)
 
     # The model and what it says.
 
@@ -276,6 +277,7 @@ class Project:
         if model is None:
             raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
         digest = self._digests.of(model)
+        self.require_fitting(predictor.card, model)
         begun = time.monotonic()
         image = read(path, alpha=predictor.card.alpha)
         prediction, objects, network = predict_image(predictor, image)
@@ -323,7 +325,8 @@ class Project:
         return [name for name in paths if name in masks]
 
     def _save(self, **changes: str) -> None:
-        self.file.model_copy(update=changes).save(self.folder)
+        with locked(self.folder):
+            self.file.model_copy(update=changes).save(self.folder)
 
     def _model_digest(self) -> str | None:
         """Of the current model; None where there is none, or it is gone."""
@@ -349,10 +352,13 @@ class Project:
 
     def _labels(self, name: str, path: Path, classes: Classes, source: Source, run: str | None, version: str) -> Labels:
         draft, mask = self.masks.draft(name), self.masks.mask(name)
-        if source in ("best", "draft") and draft:
-            return Labels(self.masks.read(draft, classes), "draft", version)
-        if source in ("best", "mask") and mask:
-            return Labels(self.masks.read(mask, classes), "mask", version)
+        files: list[tuple[Literal["draft", "mask"], Path | None]] = [("draft", draft), ("mask", mask)]
+        for kind, file in files:
+            if source in ("best", kind) and file:
+                array, size = self.masks.read(file, classes), self.stock.header(path).size
+                if array.shape != size:
+                    raise DataError(size_fault(Pair(name, path, file), size, array.shape).line)
+                return Labels(array, kind, version)
         found = self.prediction(name, run) if source in ("best", "prediction") else None
         if found is None and source == "prediction" and run is None:
             found = self.predictions.newest(name, path)

@@ -126,7 +126,7 @@ class Masks:
             return self.version(name)
         self._require(name, version)  # before the work of writing
         with new_beside(target) as written:
-            write_labels(written, classes.to_file(labels), colours=colours, like=like)
+            write_labels(written, classes.to_file(labels), colours=colours, like=like if keep else None)
             with locked(self.folder):
                 self._require(name, version)
                 old = self.mask(name) if keep else self.draft(name)
@@ -143,7 +143,7 @@ class Masks:
             self._remove(self.draft(name))
             return self.version(name)
 
-    def unkeep(self, name: str, version: str, classes: Classes, like: Header) -> str:
+    def unkeep(self, name: str, version: str, classes: Classes) -> str:
         """Take an image's mask away. It becomes the draft, where there is no later one; the new version.
 
         Raises:
@@ -154,7 +154,7 @@ class Masks:
             raise MissingError(f"{name}: has no mask that could be taken back; keep one first")
         self._require(name, version)
         with new_beside(target) as written:
-            write_labels(written, classes.to_file(self.read(mask, classes)), like=like)
+            write_labels(written, classes.to_file(self.read(mask, classes)))
             with locked(self.folder):
                 self._require(name, version)
                 if self.draft(name) is None:
