@@ -226,6 +226,11 @@ class Project:
         return find_model(self.folder / given) if given else None
 
     @property
+    def has_model(self) -> bool:
+        """Whether there is a current model, and its file is there."""
+        return self._model_digest() is not None
+
+    @property
     def card(self) -> ModelCard | None:
         """The card of the current model. Raises as `model`, and ModelError."""
         return read_card(self.model) if self.model else None
