@@ -123,7 +123,10 @@ export function restless(kind, seed) {
         viewer.stroke([place(), place(), place()], { cancelled: next() < 0.1, shift: next() < 0.1 });
         if (editor.tool === "polygon") viewer.stroke([place(), place()]);
         editor.closePolygon();
-        if (next() < 0.2) any([() => editor.split(), () => editor.deleteObject(), () => editor.merge(3)])();
+        const whole = () => editor.assign(patches(next, { ...size, values: [0, 1, 2, none], cell: 9, Type }));
+        const label = () => editor.relabel(none, 1);
+        const object = any([() => editor.split(), () => editor.deleteObject(), () => editor.merge(3)]);
+        if (next() < 0.3) any([whole, label, object, object])();
     }
     return { data, layer, viewer, editor, next, act };
 }
