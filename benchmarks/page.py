@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4, help="of painting or moving, each way of it (4)")
     parser.add_argument("--large", type=int, default=16384, help="edge of the large image (16384)")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), help="of large files (all)")
-    parser.add_argument("--scratch", type=Path, help="folder for the files, 2 GB of them; they go in the end")
+    parser.add_argument("--scratch", type=Path, help="folder for the files, 1 GB at a time; they go in the end")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
@@ -234,29 +234,24 @@ def texture(edge: int, top: int, rows: int, dtype: str = "u1") -> np.ndarray:
     return gray.astype(np.uint8) if dtype == "u1" else (16 * gray).astype(np.uint16)
 
 
-def _tiff(file: Path, edge: int, dtype: str, **options: Any) -> None:
-    """Row by row of tiles, or of strips, so that this program holds little."""
-    size = 512
+def _whole(edge: int, dtype: str) -> np.ndarray:
+    found = np.empty((edge, edge), dtype)
+    for top in range(0, edge, 512):
+        found[top : top + 512] = texture(edge, top, min(512, edge - top), dtype)
+    return found
 
-    def parts() -> Iterator[np.ndarray]:
-        for top in range(0, edge, size):
-            band = texture(edge, top, min(size, edge - top), dtype)
-            if "tile" in options:
-                yield from (band[:, left : left + size] for left in range(0, edge, size))
-            else:
-                yield band
 
-    tifffile.imwrite(file, parts(), shape=(edge, edge), dtype=dtype, **options)
+def _tiff(file: Path, edge: int, **options: Any) -> None:
+    tifffile.imwrite(file, _whole(edge, "u2"), compression="zlib", **options)
 
 
 def _png(file: Path, edge: int) -> None:
-    rows = [texture(edge, top, min(512, edge - top)) for top in range(0, edge, 512)]
-    Image.fromarray(np.concatenate(rows)).save(file, compress_level=1)
+    Image.fromarray(_whole(edge, "u1")).save(file, compress_level=1)
 
 
 KINDS: dict[str, tuple[str, Callable[[Path, int], None]]] = {
-    "tiled 16-bit TIFF": (".tif", lambda file, n: _tiff(file, n, "u2", tile=(512, 512), compression="zlib")),
-    "16-bit TIFF in strips": (".tif", lambda file, n: _tiff(file, n, "u2", rowsperstrip=512, compression="zlib")),
+    "tiled 16-bit TIFF": (".tif", lambda file, n: _tiff(file, n, tile=(512, 512))),
+    "16-bit TIFF in strips": (".tif", lambda file, n: _tiff(file, n, rowsperstrip=64)),
     "8-bit PNG": (".png", _png),
 }
 
