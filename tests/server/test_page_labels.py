@@ -24,9 +24,10 @@ def test_undo_gives_every_earlier_state_and_redo_every_later_one(page: Any, kind
         const { data, layer, editor, next, act } = h.restless(a, 5);
         let states = [data.slice()];
         const wrong = [];
+        let seen = true; // whether the slice on the screen is one that was changed
         editor.addEventListener("change", ({ detail }) => {
             states.push(data.slice());
-            if (layer.slice < detail.slices[0] || layer.slice > detail.slices[1]) wrong.push("slice");
+            seen = layer.slice >= detail.slices[0] && layer.slice <= detail.slices[1];
         });
         for (let k = 0; k < 70; k++) act();
         states = [...states];
@@ -35,7 +36,7 @@ def test_undo_gives_every_earlier_state_and_redo_every_later_one(page: Any, kind
             if (by < 0 ? !editor.canUndo : !editor.canRedo) return false;
             editor[by < 0 ? "undo" : "redo"]();
             at += by;
-            if (!h.equal(states[at], data)) wrong.push(at);
+            if (!seen || !h.equal(states[at], data)) wrong.push(at);
             return true;
         };
         if (!h.equal(states[at], data)) wrong.push("last");
