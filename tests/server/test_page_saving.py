@@ -168,6 +168,24 @@ def test_keep_and_discard_wait_for_the_draft_and_know_its_version(page: Any) -> 
     assert found["end"] == [True, "saved"]
 
 
+def test_what_arrived_without_an_answer_does_not_hinder_keeping(page: Any) -> None:
+    found = run(
+        page,
+        """
+        const { data, api, saver, change } = h.savings();
+        api.trouble = () => "lost";
+        change(1);
+        const arrived = await saver.flush();
+        api.trouble = () => null;
+        change(2);
+        await saver.keep();
+        saver.close();
+        return [arrived, saver.state, saver.dirty, h.equal(api.kept, data), api.refused];
+        """,
+    )
+    assert found == [False, "saved", False, True, 0]
+
+
 def test_leaving_the_page_saves_at_once_and_asks_when_it_could_not(page: Any) -> None:
     found = run(
         page,

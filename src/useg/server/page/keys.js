@@ -11,7 +11,7 @@ export const SHORTCUTS = [
     ["P", "polygon: click its corners, or drag; a double click, the first corner or Enter closes it"],
     ["I", "pick the class or object under the pointer (Alt with any tool)"],
     ["[ and ]", "smaller and larger brush"],
-    ["1 to 9", "class to paint with"],
+    ["0 to 9", "class to paint with"],
     ["N", "new object"],
     ["J", "join: click the objects that belong to the selected one"],
     ["S", "split: each separate piece of the object becomes one"],
@@ -53,7 +53,7 @@ function polygonAction(editor, key) {
 
 function labelAction(editor, key) {
     if (editor.kind === "classes") {
-        const known = /^[1-9]$/.test(key) && Number(key) < editor.classes;
+        const known = /^\d$/.test(key) && Number(key) < editor.classes;
         return known ? () => editor.choose({ value: Number(key) }) : null;
     }
     if (key.toLowerCase() === "n") return () => editor.newObject();
