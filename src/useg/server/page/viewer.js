@@ -110,7 +110,8 @@ export class Viewer extends EventTarget {
         this.#image = this.#tileLayer("image");
         this.#place.show(view);
         this.#setQueries();
-        this.#changedPlace();
+        this.#moved = true;
+        this.#changed(true);
         if (view.ready === false) {
             this.#poll = setTimeout(() => this.#askAgain(), POLL_MS);
         }
@@ -181,22 +182,19 @@ export class Viewer extends EventTarget {
 
     /** Show the whole image in the middle. */
     fit() {
-        this.#place.fit();
-        this.#changedPlace();
+        this.#moving(() => this.#place.fit());
     }
 
     /** Enlarge by a factor about a point of the window, or about the middle. */
     zoomBy(factor, clientX, clientY) {
         const box = this.#host.getBoundingClientRect();
         const at = clientX === undefined ? [] : [clientX - box.left, clientY - box.top];
-        this.#place.zoom(factor, ...at.map((pixels) => pixels * this.pixelRatio));
-        this.#changedPlace();
+        this.#moving(() => this.#place.zoom(factor, ...at.map((pixels) => pixels * this.pixelRatio)));
     }
 
     /** Move the image by CSS pixels. */
     panBy(dx, dy) {
-        this.#place.pan(dx * this.pixelRatio, dy * this.pixelRatio);
-        this.#changedPlace();
+        this.#moving(() => this.#place.pan(dx * this.pixelRatio, dy * this.pixelRatio));
     }
 
     /** Point of the image under a point of the window. */
@@ -247,7 +245,8 @@ export class Viewer extends EventTarget {
         }
         this.#sheet.resize(width, height);
         this.#place.resize(width, height);
-        this.#changedPlace();
+        this.#moved = true;
+        this.#changed(true);
         this.#paint(); // at once: the canvases are empty now
     }
 
@@ -304,9 +303,12 @@ export class Viewer extends EventTarget {
         this.#changed(false);
     }
 
-    #changedPlace() {
+    #moving(move) {
+        const before = this.view;
+        move();
+        this.#sheet.move(before, this.view, this.overlays);
         this.#moved = true;
-        this.#changed(true);
+        this.#changed(false);
     }
 
     #changed(overlays) {
