@@ -10,7 +10,11 @@ export { Edit } from "/runs.js";
 export { Saver } from "/saver.js";
 export { Editor, SHORTCUTS } from "/tools.js";
 
+export { Cursor } from "/cursor.js";
+export { objectColour } from "/colours.js";
+
 import { LabelLayer } from "/labels.js";
+import { Saver } from "/saver.js";
 import { Editor } from "/tools.js";
 
 /** Numbers 0..1 that are the same each time (mulberry32). */
@@ -119,11 +123,90 @@ export function restless(kind, seed) {
         viewer.stroke([place(), place(), place()], { cancelled: next() < 0.1, shift: next() < 0.1 });
         if (editor.tool === "polygon") viewer.stroke([place(), place()]);
         editor.closePolygon();
-        if (next() < 0.2) any([() => editor.split(), () => editor.deleteObject(), () => editor.merge(3)])();
+        const whole = () => editor.assign(patches(next, { ...size, values: [0, 1, 2, none], cell: 9, Type }));
+        const label = () => editor.relabel(none, 1);
+        const object = any([() => editor.split(), () => editor.deleteObject(), () => editor.merge(3)]);
+        if (next() < 0.3) any([whole, label, object, object])();
     }
     return { data, layer, viewer, editor, next, act };
 }
 
 export function equal(one, other) {
     return one.every((value, i) => value === other[i]);
+}
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+/** What a server does that takes drafts and masks, as the page's `Api` shows it; and ways to be in trouble. */
+export class FakeApi extends EventTarget {
+    version = "0";
+    labels = null;
+    kept = null;
+    calls = [];
+    most = 0; // requests at one time
+    refused = 0; // as stale
+    trouble = () => null; // "away": not reached; "lost": done, but the answer is lost; a number: this status
+    slow = 0;
+    #now = 0;
+
+    async put(path, body, headers) {
+        return this.#request(["PUT", path, headers], async () => {
+            const raw = new Response(body.stream().pipeThrough(new DecompressionStream("gzip")));
+            const labels = new Uint8Array(await raw.arrayBuffer());
+            this.#check(headers, this.labels && equal(labels, this.labels));
+            this.labels = labels;
+            if (path.endsWith("/mask")) this.kept = labels;
+        });
+    }
+
+    async delete(path, headers) {
+        return this.#request(["DELETE", path, headers], async () => {
+            this.#check(headers, false);
+            this.labels = null;
+        });
+    }
+
+    /** Someone else writes. */
+    otherWrites(labels) {
+        this.labels = labels;
+        this.version = String(Number(this.version) + 1);
+    }
+
+    #check(headers, same) {
+        if (same || headers["If-Match"] === `"${this.version}"`) return;
+        this.refused++;
+        throw Object.assign(new Error("stale"), { status: 412, body: { error: "stale", version: this.version } });
+    }
+
+    async #request(call, work) {
+        this.calls.push(call);
+        this.most = Math.max(this.most, ++this.#now);
+        try {
+            if (this.slow) await pause(this.slow);
+            const trouble = this.trouble();
+            if (trouble === "away") throw new Error("no answer");
+            if (Number.isInteger(trouble)) throw Object.assign(new Error(`status ${trouble}`), { status: trouble });
+            await work();
+            this.version = String(Number(this.version) + 1);
+            if (trouble === "lost") throw new Error("no answer");
+            return { version: this.version };
+        } finally {
+            this.#now--;
+        }
+    }
+}
+
+/** A saver of small labels on a `FakeApi`, its states in the order they came. */
+export function savings() {
+    const data = new Uint8Array(2 * 12 * 20);
+    const layer = new LabelLayer({ width: 20, height: 12, slices: 2, data, kind: "classes", colours: [] });
+    const api = new FakeApi();
+    const saver = new Saver(api, "a cell/b", layer, "0");
+    const states = [];
+    saver.addEventListener("state", ({ detail }) => states.push(detail));
+    const change = (value) => {
+        data[Math.floor((value * 7919) % data.length)] = value;
+        saver.touch();
+    };
+    return { data, api, saver, states, change, saved: () => api.labels !== null && equal(api.labels, data) };
 }

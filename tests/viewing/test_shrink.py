@@ -46,6 +46,4 @@ def test_fractions_become_the_mean_of_those_that_are_finite(data: st.DataObject)
     assert (np.isnan(found) == (counts == 0)).all()
     for value, block in zip(found[counts > 0], four[counts > 0], strict=True):
         there = block[np.isfinite(block)].astype(float)
-        slack = 1e-15 * np.abs(there).max()
-        assert there.min() - slack <= value <= there.max() + slack
         assert value == pytest.approx((there / len(there)).sum(), rel=1e-2 if dtype == "f2" else 1e-5, abs=1e-7)

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
+from useg.atomic import replacing
+from useg.pictures.palette import object_colours
 from useg.project import Project
 from useg.server.project_of import ProjectOf
 from useg.server.turns import CLIENT_LEFT
 from useg.viewing.display import Range, overall
 from useg.viewing.pool import Pyramids
 from useg.viewing.pyramid import TILE, count_levels, version_of
-from useg.viewing.tiles import render, render_layer
+from useg.viewing.thumbnail import paint
+from useg.viewing.thumbnail import thumbnail as thumbnail_of
+from useg.viewing.tiles import encode, render, render_layer
 
-router = APIRouter(tags=["tiles"])
+
+@asynccontextmanager
+async def _closing(app: FastAPI) -> AsyncIterator[None]:
+    """Close the images when the server ends."""
+    yield
+    if hasattr(app.state, "tiles"):
+        await to_thread.run_sync(app.state.tiles.pyramids.close)
+
+
+router = APIRouter(tags=["tiles"], lifespan=_closing)
 
 _FOREVER = "private, max-age=31536000, immutable"
 _PATIENCE = 1.0
@@ -155,12 +172,70 @@ async def tile(
     return Response(data, media_type="image/png", headers={"Cache-Control": kept})
 
 
+@router.get(
+    "/api/images/{name}/thumbnail",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, 304: {"description": "it is still the same"}},
+)
+async def thumbnail(request: Request, project: ProjectOf, name: str, plain: bool = False) -> Response:
+    """A small picture, at most 256 pixels wide and high, with the best labels painted over, or `plain`."""
+    kind = "plain" if plain else "labels"
+    state = await to_thread.run_sync(_state, project, name, plain)
+    headers = {"ETag": f'"{state}"', "Cache-Control": "no-cache"}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    file = project.folder / ".cache" / "thumbnails" / name / f"{kind}-{state}.png"
+    data = await to_thread.run_sync(_read, file)
+    if data is None:
+        async with _shelf(request, project).drawing:
+            if await request.is_disconnected():
+                return Response(status_code=CLIENT_LEFT)
+            data = await to_thread.run_sync(_draw, project, name, plain, file)
+    return Response(data, media_type="image/png", headers=headers)
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _state(project: Project, name: str, plain: bool) -> str:
+    """Short text that is another one when the small picture would be."""
+    seen: list[object] = [version_of(project.stock.path(name))]
+    if not plain:
+        seen += [project.masks.version(name), _layers(project, name), project.classes]
+    return hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
+
+
+def _draw(project: Project, name: str, plain: bool, file: Path) -> bytes:
+    there = _read(file)
+    if there is not None:  # somebody else drew it meanwhile
+        return there
+    shown = thumbnail_of(project.stock.path(name))
+    labels = None if plain else project.labels(name)
+    if labels and labels.source != "new":
+        kind, entries = project.classes.kind, project.classes.entries
+        colours = object_colours() if kind == "instances" else [each.colour for each in entries]
+        unknown = int(np.iinfo(labels.array.dtype).max)
+        shown = paint(shown, labels.array, colours, unknown)
+    data = encode(shown)
+    with replacing(file) as temporary:
+        temporary.write_bytes(data)
+    for old in file.parent.glob(f"{file.name.partition('-')[0]}-*.png"):
+        if old != file:
+            old.unlink(missing_ok=True)
+    return data
+
+
 @dataclass
 class _Shelf:
     """What is kept between requests."""
 
     pyramids: Pyramids
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    drawing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 def _layers(project: Project, name: str) -> list[LayerShown]:

@@ -1,6 +1,6 @@
 /** The keys of the tools. */
 
-const TOOLS = { b: "brush", e: "eraser", f: "fill", p: "polygon", i: "pick", m: "merge" };
+const TOOLS = { b: "brush", e: "eraser", f: "fill", p: "polygon", i: "pick", j: "merge" };
 const TEXT = "textarea, select, input:not([type=range], [type=checkbox], [type=radio])";
 
 /** For the help sheet: [keys, what they do]. */
@@ -11,9 +11,9 @@ export const SHORTCUTS = [
     ["P", "polygon: click its corners, or drag; a double click, the first corner or Enter closes it"],
     ["I", "pick the class or object under the pointer (Alt with any tool)"],
     ["[ and ]", "smaller and larger brush"],
-    ["1 to 9", "class to paint with"],
+    ["0 to 9", "class to paint with"],
     ["N", "new object"],
-    ["M", "merge: click the objects that belong to the selected one"],
+    ["J", "join: click the objects that belong to the selected one"],
     ["S", "split: each separate piece of the object becomes one"],
     ["Delete", "delete the object, or the last corner of the polygon"],
     ["Escape", "give the polygon up, or let the object go"],
@@ -35,7 +35,7 @@ export function actionOf(editor, { key, target, ctrlKey, metaKey, altKey, shiftK
         if (letter === "y" || (letter === "z" && shiftKey)) return () => editor.redo();
         return letter === "z" ? () => editor.undo() : null;
     }
-    if (Object.hasOwn(TOOLS, letter) && (letter !== "m" || editor.kind === "instances")) {
+    if (Object.hasOwn(TOOLS, letter) && (letter !== "j" || editor.kind === "instances")) {
         return () => editor.choose({ tool: TOOLS[letter] });
     }
     if (key === "[" || key === "]") {
@@ -53,7 +53,7 @@ function polygonAction(editor, key) {
 
 function labelAction(editor, key) {
     if (editor.kind === "classes") {
-        const known = /^[1-9]$/.test(key) && Number(key) < editor.classes;
+        const known = /^\d$/.test(key) && Number(key) < editor.classes;
         return known ? () => editor.choose({ value: Number(key) }) : null;
     }
     if (key.toLowerCase() === "n") return () => editor.newObject();

@@ -4,9 +4,9 @@ import { packed, table } from "./colours.js";
 
 const OUTSIDE = 0xfffffffe; // no label: greater than any id that is given out
 const OBJECT_COLOURS = 1024;
-const HATCH = 12; // pixels from line to line where nothing is annotated
-const PALE = packed([255, 255, 255], 0.5);
-const DARK = packed([0, 0, 0], 0.5);
+const HATCH = 16; // pixels from line to line where nothing is annotated
+const PALE = packed([255, 255, 255], 0.4);
+const DARK = packed([0, 0, 0], 0.4);
 const WHITE = packed([255, 255, 255], 1);
 const BLACK = packed([0, 0, 0], 1);
 

@@ -84,6 +84,22 @@ export class Edit {
         }
     }
 
+    /**
+     * Take over other labels, and remember those that were there.
+     * @param {Labels} labels as many as `data`
+     */
+    assign(labels) {
+        const data = this.data;
+        for (let row = 0; row < data.length; row += this.width) {
+            for (let i = row; i < row + this.width; i++) {
+                if (data[i] === labels[i]) continue;
+                const [start, before, after] = [i, data[i], labels[i]];
+                while (i + 1 < row + this.width && data[i + 1] === before && labels[i + 1] === after) i++;
+                this.#replace(start, i + 1, before, after);
+            }
+        }
+    }
+
     #replace(start, stop, before, after) {
         this.data.fill(after, start, stop);
         const x = start % this.width;

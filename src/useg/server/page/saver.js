@@ -1,6 +1,7 @@
 /** Keeps the labels on the server: a draft soon after each change, the mask when it is kept. */
 
 const WAIT = 1000; // milliseconds from the last change to its draft
+const LONGEST = 10000; // of it, for labels that take long to send
 const RETRY = [1000, 2000, 4000, 8000, 15000]; // milliseconds to the next try while the server does not answer
 
 /** @param {import("./labels.js").LabelLayer} layer */
@@ -34,8 +35,9 @@ export class Saver extends EventTarget {
     #leave = new AbortController();
 
     /**
-     * @param {object} api put(path, body, headers) and delete(path, headers) give the answer's JSON, or reject with
-     *     {status, body, message}; without status when the server was not reached
+     * @param {import("./api.js").Api} api put(path, body, headers) and delete(path, headers) give the answer's JSON, or
+     *     reject with {status, body, message}, without status when the server was not reached; tells "back" when it is
+     *     reached again
      * @param {string} name of the image
      * @param {import("./labels.js").LabelLayer} layer
      * @param {string} version of the labels that the layer began with
@@ -51,7 +53,7 @@ export class Saver extends EventTarget {
         // A page that is hidden may be gone the next moment.
         listen(document, "visibilitychange", () => document.hidden && this.flush());
         listen(window, "pagehide", () => this.flush());
-        listen(window, "online", () => this.dirty && this.flush());
+        listen(api, "back", () => this.flush());
         listen(window, "beforeunload", (event) => this.dirty && event.preventDefault());
     }
 
@@ -65,8 +67,7 @@ export class Saver extends EventTarget {
         this.#changes++;
         if (this.state === "conflict") return;
         this.#become("unsaved");
-        // Large labels take long to send: leave at least twice that time between.
-        this.#later(Math.max(WAIT, 2 * this.#lasted));
+        this.#soon();
     }
 
     /**
@@ -101,6 +102,7 @@ export class Saver extends EventTarget {
      * @throws what the api rejects with
      */
     async discard() {
+        if (this.#draft) await this.flush();
         return this.#settle(() => this.#api.delete(`${this.#path}/draft`, { "If-Match": `"${this.version}"` }));
     }
 
@@ -164,7 +166,7 @@ export class Saver extends EventTarget {
                 return info;
             } catch (error) {
                 this.#refused(error);
-                if (this.state !== "conflict") this.#later(WAIT);
+                if (this.state !== "conflict") this.#soon();
                 throw error;
             }
         });
@@ -177,7 +179,7 @@ export class Saver extends EventTarget {
         this.#failures = 0;
         if (this.dirty) {
             this.#become("unsaved");
-            this.#later(WAIT);
+            this.#soon();
         } else {
             this.#become("saved");
         }
@@ -197,6 +199,11 @@ export class Saver extends EventTarget {
             this.#become("offline");
             this.#later(RETRY[Math.min(this.#failures++, RETRY.length - 1)]);
         }
+    }
+
+    /** Large labels take long to send: twice that time is left between. */
+    #soon() {
+        this.#later(Math.min(LONGEST, Math.max(WAIT, 2 * this.#lasted)));
     }
 
     #later(milliseconds) {

@@ -16,7 +16,9 @@ export class TileQueue {
         this.#onfail = onfail;
     }
 
-    /** @param {{url: string, store: (bitmap: ImageBitmap) => void}[]} wanted all that is needed now, most urgent first */
+    /**
+     * @param {{url: string, store: (bitmap: ImageBitmap) => void}[]} wanted all that is needed, the most urgent first
+     */
     want(wanted) {
         const urls = new Set(wanted.map(({ url }) => url));
         for (const [url, controller] of this.#active) {

@@ -151,10 +151,27 @@ export class Editor extends EventTarget {
         return this.value;
     }
 
+    /**
+     * Take over other labels, as an action that can be undone.
+     * @param {import("./runs.js").Labels} labels Z * Y * X
+     */
+    assign(labels) {
+        this.#act((edit) => edit.assign(labels));
+    }
+
+    /**
+     * Give all pixels of one label another, in all slices, as an action that can be undone.
+     * @param {number} from
+     * @param {number} to
+     */
+    relabel(from, to) {
+        this.#act((edit) => relabel(edit, from, to));
+    }
+
     /** Make the selected object background, in all slices. */
     deleteObject() {
         if (!this.object) return;
-        this.#relabel(this.value, 0);
+        this.relabel(this.value, 0);
         this.choose({ value: 0 });
     }
 
@@ -164,7 +181,7 @@ export class Editor extends EventTarget {
      */
     merge(id) {
         if (!this.object || id === 0 || id === this.#board.layer.none) return;
-        this.#relabel(id, this.value);
+        this.relabel(id, this.value);
     }
 
     /**
@@ -263,10 +280,10 @@ export class Editor extends EventTarget {
         else this.#pick([x, y]);
     }
 
-    #relabel(from, to) {
+    #act(change) {
         this.#brush.end();
         const edit = this.#board.begin();
-        relabel(edit, from, to);
+        change(edit);
         this.#board.commit(edit);
     }
 
@@ -276,10 +293,8 @@ export class Editor extends EventTarget {
         if (before === null) return;
         const { value } = this.#ink(erase);
         if (value === before) return;
-        const edit = this.#board.begin();
         const seed = plane.offset + Math.floor(y) * plane.width + Math.floor(x);
-        flood(layer.data, plane, seed, (start, length) => edit.paint(start, length, value));
-        this.#board.commit(edit);
+        this.#act((edit) => flood(layer.data, plane, seed, (start, length) => edit.paint(start, length, value)));
     }
 
     #place(place) {

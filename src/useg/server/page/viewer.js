@@ -1,11 +1,11 @@
 // The image on the screen: tiles, layers and overlays, moved by pointer, wheel and keys.
 
 import { Gestures } from "./gestures.js";
+import { Place } from "./place.js";
+import { Sheet } from "./sheet.js";
 import { TileLayer, TileQueue } from "./tiles.js";
 
 const MOST_RATIO = 2;
-const MOST_SCALE = 64;
-const MOST_FIT = 16;
 const WINDOW_MS = 60;
 const POLL_MS = 400;
 
@@ -25,12 +25,11 @@ export class Viewer extends EventTarget {
 
     #host;
     #canvas;
-    #overlayCanvas;
+    #sheetCanvas;
     #context;
-    #overlayContext;
-    #buffer = null;
-    #view = { x: 0, y: 0, scale: 1 };
-    #fitted = true;
+    #sheet;
+    #place = new Place();
+    #sized = false;
     #mode = "pan";
     #document = null;
     #name = "";
@@ -44,7 +43,6 @@ export class Viewer extends EventTarget {
     #frame = 0;
     #moved = false;
     #tilesDirty = false;
-    #overlayDirty = null;
 
     /** @param {HTMLElement} host an element with a size of its own; it becomes focusable and gets the canvases */
     constructor(host) {
@@ -61,9 +59,9 @@ export class Viewer extends EventTarget {
             host.style.position = "relative";
         }
         this.#canvas = this.#addCanvas();
-        this.#overlayCanvas = this.#addCanvas();
+        this.#sheetCanvas = this.#addCanvas();
         this.#context = this.#canvas.getContext("2d");
-        this.#overlayContext = this.#overlayCanvas.getContext("2d");
+        this.#sheet = new Sheet(this.#sheetCanvas);
         new Gestures(host, this);
         new ResizeObserver(() => this.#resize()).observe(host);
         this.#resize();
@@ -71,12 +69,13 @@ export class Viewer extends EventTarget {
 
     /** Canvas pixels an image pixel. */
     get scale() {
-        return this.#view.scale;
+        return this.#place.scale;
     }
 
     /** What of the image is seen: canvas pixel (i, j) shows the point (x + i / scale, y + j / scale). */
     get view() {
-        return { ...this.#view };
+        const { x, y, scale } = this.#place;
+        return { x, y, scale };
     }
 
     /** What the primary button does: "pan", "paint" or "compare". */
@@ -109,11 +108,20 @@ export class Viewer extends EventTarget {
         this.#name = name;
         this.#document = view;
         this.#image = this.#tileLayer("image");
+        this.#place.show(view);
         this.#setQueries();
-        this.fit();
+        this.#moved = true;
+        this.#changed(true);
         if (view.ready === false) {
             this.#poll = setTimeout(() => this.#askAgain(), POLL_MS);
         }
+    }
+
+    /** The same image has another view document, as after a prediction: its new layers can be shown. */
+    update(view) {
+        this.#document = view;
+        this.#setQueries();
+        this.#changed(false);
     }
 
     /** Show nothing. */
@@ -124,6 +132,7 @@ export class Viewer extends EventTarget {
         this.#layer?.close();
         this.#image = this.#layer = this.#document = this.#window = this.#channel = null;
         this.slice = 0;
+        this.#place.show(null);
         this.#queue.want([]);
         this.#changed(true);
     }
@@ -173,39 +182,25 @@ export class Viewer extends EventTarget {
 
     /** Show the whole image in the middle. */
     fit() {
-        if (!this.#document) {
-            return;
-        }
-        const { width, height } = this.#document;
-        const scale = this.#fitScale();
-        const [w, h] = [this.#canvas.width, this.#canvas.height];
-        this.#view = { x: (width - w / scale) / 2, y: (height - h / scale) / 2, scale };
-        this.#fitted = true;
-        this.#moved = true;
-        this.#changed(true);
+        this.#moving(() => this.#place.fit());
     }
 
-    /** Enlarge by a factor about a point of the window, the middle of the image's place if none is given. */
+    /** Enlarge by a factor about a point of the window, or about the middle. */
     zoomBy(factor, clientX, clientY) {
         const box = this.#host.getBoundingClientRect();
-        const x = ((clientX ?? box.left + box.width / 2) - box.left) * this.pixelRatio;
-        const y = ((clientY ?? box.top + box.height / 2) - box.top) * this.pixelRatio;
-        const { view } = this;
-        const least = Math.min(1, this.#fitScale()) / 2;
-        const scale = Math.min(MOST_SCALE, Math.max(least, view.scale * factor));
-        this.#setView(view.x + x / view.scale - x / scale, view.y + y / view.scale - y / scale, scale);
+        const at = clientX === undefined ? [] : [clientX - box.left, clientY - box.top];
+        this.#moving(() => this.#place.zoom(factor, ...at.map((pixels) => pixels * this.pixelRatio)));
     }
 
     /** Move the image by CSS pixels. */
     panBy(dx, dy) {
-        const { x, y, scale } = this.#view;
-        this.#setView(x - (dx * this.pixelRatio) / scale, y - (dy * this.pixelRatio) / scale, scale);
+        this.#moving(() => this.#place.pan(dx * this.pixelRatio, dy * this.pixelRatio));
     }
 
     /** Point of the image under a point of the window. */
     toImage(clientX, clientY) {
         const box = this.#host.getBoundingClientRect();
-        const { x, y, scale } = this.#view;
+        const { x, y, scale } = this.#place;
         const size = this.pixelRatio / scale;
         return [x + (clientX - box.left) * size, y + (clientY - box.top) * size];
     }
@@ -213,15 +208,18 @@ export class Viewer extends EventTarget {
     /** Point of the window over a point of the image. */
     toClient(imageX, imageY) {
         const box = this.#host.getBoundingClientRect();
-        const { x, y, scale } = this.#view;
+        const { x, y, scale } = this.#place;
         const size = scale / this.pixelRatio;
         return [box.left + (imageX - x) * size, box.top + (imageY - y) * size];
     }
 
     /** Draw the overlays anew, in {x, y, width, height} of the image or everywhere, with the next frame. */
     redraw(rect) {
-        const all = { left: 0, top: 0, right: this.#canvas.width, bottom: this.#canvas.height };
-        this.#overlayDirty = join(this.#overlayDirty, rect ? this.#onCanvas(rect, all) : all);
+        if (rect) {
+            this.#sheet.touch(this.#place.onCanvas(rect));
+        } else {
+            this.#sheet.touchAll();
+        }
         this.#schedule();
     }
 
@@ -237,44 +235,19 @@ export class Viewer extends EventTarget {
         this.pixelRatio = Math.min(MOST_RATIO, devicePixelRatio);
         const width = Math.max(1, Math.round(this.#host.clientWidth * this.pixelRatio));
         const height = Math.max(1, Math.round(this.#host.clientHeight * this.pixelRatio));
-        const before = [this.#canvas.width, this.#canvas.height];
-        if (this.#buffer && width === before[0] && height === before[1]) {
+        if (this.#sized && width === this.#place.width && height === this.#place.height) {
             return;
         }
-        for (const canvas of [this.#canvas, this.#overlayCanvas]) {
+        this.#sized = true;
+        for (const canvas of [this.#canvas, this.#sheetCanvas]) {
             canvas.width = width;
             canvas.height = height;
         }
-        this.#buffer = new ImageData(width, height);
-        if (this.#fitted) {
-            this.fit();
-        } else {
-            const { x, y, scale } = this.#view;
-            this.#setView(x + (before[0] - width) / 2 / scale, y + (before[1] - height) / 2 / scale, scale);
-        }
-        this.#changed(true);
-        this.#paint(); // at once: the canvases are empty now
-    }
-
-    #fitScale() {
-        const { width, height } = this.#document ?? { width: 1, height: 1 };
-        return Math.min(MOST_FIT, this.#canvas.width / width, this.#canvas.height / height);
-    }
-
-    #setView(x, y, scale) {
-        if (!this.#document) {
-            return;
-        }
-        // The middle of the screen stays on the image.
-        const [w, h] = [this.#canvas.width / 2 / scale, this.#canvas.height / 2 / scale];
-        this.#view = {
-            x: Math.min(this.#document.width - w, Math.max(-w, x)),
-            y: Math.min(this.#document.height - h, Math.max(-h, y)),
-            scale,
-        };
-        this.#fitted = false;
+        this.#sheet.resize(width, height);
+        this.#place.resize(width, height);
         this.#moved = true;
         this.#changed(true);
+        this.#paint(); // at once: the canvases are empty now
     }
 
     #tilesAt(layer) {
@@ -290,7 +263,6 @@ export class Viewer extends EventTarget {
             return;
         }
         const { layers, v } = this.#document;
-        const frame = this.#frameOf();
         const query = new URLSearchParams({ v, z: this.slice });
         if (this.#window) {
             query.set("low", this.#window[0]);
@@ -299,36 +271,31 @@ export class Viewer extends EventTarget {
         if (this.#channel !== null) {
             query.set("channel", this.#channel);
         }
-        this.#image.setQuery(query.toString(), frame);
+        this.#image.setQuery(query.toString(), this.#place);
         const shown = layers.find(({ id }) => this.#tilesAt(id) === this.#layer?.base);
-        this.#layer?.setQuery(new URLSearchParams({ v: shown?.v ?? "", z: this.slice }).toString(), frame);
+        this.#layer?.setQuery(new URLSearchParams({ v: shown?.v ?? "", z: this.slice }).toString(), this.#place);
     }
 
+    /** Until the pyramid is there. */
     async #askAgain() {
-        const name = this.#name;
-        const document = this.#document;
-        let found = null;
-        try {
-            const response = await fetch(`/api/images/${encodeURIComponent(name)}/view`);
-            found = response.ok ? await response.json() : null;
-        } catch {
-            // The server is away for a moment.
-        }
-        if (document !== this.#document) {
+        const before = this.#document;
+        const response = await fetch(`/api/images/${encodeURIComponent(this.#name)}/view`).catch(() => null);
+        const found = response?.ok ? await response.json() : null;
+        if (before !== this.#document) {
             return;
         }
-        if (!found?.ready) {
+        if (response && !response.ok) {
+            this.#onfail(response.status);
+            return;
+        }
+        if (found) {
+            this.update(found);
+        }
+        if (found?.ready) {
+            this.dispatchEvent(new CustomEvent("ready", { detail: found }));
+        } else {
             this.#poll = setTimeout(() => this.#askAgain(), POLL_MS);
-            return;
         }
-        this.#document = found;
-        this.#setQueries();
-        this.#changed(false);
-        this.dispatchEvent(new CustomEvent("ready", { detail: found }));
-    }
-
-    #frameOf() {
-        return { ...this.#view, width: this.#canvas.width, height: this.#canvas.height };
     }
 
     #onfail(status) {
@@ -336,10 +303,18 @@ export class Viewer extends EventTarget {
         this.#changed(false);
     }
 
+    #moving(move) {
+        const before = this.view;
+        move();
+        this.#sheet.move(before, this.view, this.overlays);
+        this.#moved = true;
+        this.#changed(false);
+    }
+
     #changed(overlays) {
         this.#tilesDirty = true;
         if (overlays) {
-            this.redraw();
+            this.#sheet.touchAll();
         }
         this.#schedule();
     }
@@ -353,77 +328,38 @@ export class Viewer extends EventTarget {
         this.#frame = 0;
         if (this.#moved) {
             this.#moved = false;
-            this.dispatchEvent(new CustomEvent("view", { detail: { ...this.#view, slice: this.slice } }));
+            this.dispatchEvent(new CustomEvent("view", { detail: { ...this.view, slice: this.slice } }));
         }
         if (this.#tilesDirty) {
             this.#tilesDirty = false;
             this.#paintTiles();
         }
-        if (this.#overlayDirty) {
-            const { left, top, right, bottom } = this.#overlayDirty;
-            this.#overlayDirty = null;
-            this.#paintOverlays({ left, top, width: right - left, height: bottom - top });
-        }
+        this.#sheet.paint(this.#document ? this.overlays : [], this.view);
     }
 
     #paintTiles() {
-        const context = this.#context;
-        context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
+        const [context, place] = [this.#context, this.#place];
+        context.clearRect(0, 0, place.width, place.height);
         if (!this.#document) {
             return;
         }
-        const frame = this.#frameOf();
-        const shown = [this.#image, this.#layer].filter((layer) => layer);
-        const ready = this.#document.ready !== false;
-        this.#queue.want(ready ? shown.flatMap((layer) => layer.wanted(frame)) : []);
-        context.save();
-        const edge = (at, from) => Math.round((at - from) * frame.scale);
-        context.beginPath();
-        context.rect(
-            edge(0, frame.x),
-            edge(0, frame.y),
-            Math.round(this.#document.width * frame.scale),
-            Math.round(this.#document.height * frame.scale),
-        );
-        context.clip();
-        shown.forEach((layer) => layer.draw(context, frame));
-        context.restore();
-    }
-
-    #paintOverlays(rect) {
-        if (rect.width <= 0 || rect.height <= 0) {
+        const { width, height } = this.#document;
+        const edge = (at, from) => Math.round((at - from) * place.scale);
+        const [left, top] = [edge(0, place.x), edge(0, place.y)];
+        const [w, h] = [edge(width, place.x) - left, edge(height, place.y) - top];
+        if (this.#document.ready === false) {
+            context.fillStyle = "#808080";
+            context.fillRect(left, top + h / 2, w * this.#document.progress, 4 * this.pixelRatio);
+            context.strokeRect(left, top, w, h);
             return;
         }
-        const { data, width, height } = this.#buffer;
-        for (let row = rect.top; row < rect.top + rect.height; row++) {
-            const start = 4 * (row * width + rect.left);
-            data.fill(0, start, start + 4 * rect.width);
-        }
-        if (this.#document) {
-            this.overlays.forEach((overlay) => overlay.draw(data, width, height, this.view, rect));
-        }
-        this.#overlayContext.putImageData(this.#buffer, 0, 0, rect.left, rect.top, rect.width, rect.height);
+        const shown = [this.#image, this.#layer].filter((layer) => layer);
+        this.#queue.want(shown.flatMap((layer) => layer.wanted(place)));
+        context.save();
+        context.beginPath();
+        context.rect(left, top, w, h);
+        context.clip();
+        shown.forEach((layer) => layer.draw(context, place));
+        context.restore();
     }
-
-    #onCanvas(rect, all) {
-        const { x, y, scale } = this.#view;
-        return {
-            left: Math.max(all.left, Math.floor((rect.x - x) * scale) - 1),
-            top: Math.max(all.top, Math.floor((rect.y - y) * scale) - 1),
-            right: Math.min(all.right, Math.ceil((rect.x + rect.width - x) * scale) + 1),
-            bottom: Math.min(all.bottom, Math.ceil((rect.y + rect.height - y) * scale) + 1),
-        };
-    }
-}
-
-function join(one, other) {
-    if (!one || other.right <= other.left || other.bottom <= other.top) {
-        return one ?? other;
-    }
-    return {
-        left: Math.min(one.left, other.left),
-        top: Math.min(one.top, other.top),
-        right: Math.max(one.right, other.right),
-        bottom: Math.max(one.bottom, other.bottom),
-    };
 }
