@@ -5,6 +5,7 @@ export { flood } from "/flood.js";
 export { History } from "/history.js";
 export { LabelLayer } from "/labels.js";
 export { freeId } from "/objects.js";
+export { gzip } from "/packing.js";
 export { capsuleSpans, polygonSpans, snap } from "/raster.js";
 export { Edit } from "/runs.js";
 export { Saver } from "/saver.js";
