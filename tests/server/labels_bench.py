@@ -69,16 +69,16 @@ def run(page: Any, body: str, argument: object = None) -> Any:
     return page.evaluate(f"async (a) => {{ const h = await import('/harness.js'); {body} }}", argument)
 
 
-def array(text: str, shape: tuple[int, ...], kind: type = np.uint8) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
+def array(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(shape)
 
 
 def text(labels: np.ndarray) -> str:
     return base64.b64encode(labels.tobytes()).decode()
 
 
-def blobs(seed: int, shape: tuple[int, ...], values: list[int], kind: type = np.uint8) -> np.ndarray:
+def blobs(seed: int, shape: tuple[int, ...], values: list[int]) -> np.ndarray:
     """Labels in patches of a few pixels."""
     rng = np.random.default_rng(seed)
     coarse = rng.choice(values, [(n + 3) // 4 for n in shape])
-    return np.kron(coarse, np.ones((4,) * len(shape), int))[tuple(slice(n) for n in shape)].astype(kind)
+    return np.kron(coarse, np.ones((4,) * len(shape), int))[tuple(slice(n) for n in shape)].astype(np.uint8)

@@ -1,17 +1,11 @@
 // What the tests of the correction run in the browser: a stand-in for the viewer, random numbers, bytes to Python.
 
-export { Brush } from "/brush.js";
-export { flood } from "/flood.js";
-export { History } from "/history.js";
-export { LabelLayer } from "/labels.js";
-export { freeId } from "/objects.js";
-export { capsuleSpans, polygonSpans, snap } from "/raster.js";
-export { Edit } from "/runs.js";
-export { Saver } from "/saver.js";
-export { Editor, SHORTCUTS } from "/tools.js";
-
-export { Cursor } from "/cursor.js";
 export { objectColour } from "/colours.js";
+export { History } from "/history.js";
+export { freeId } from "/objects.js";
+export { gzip } from "/packing.js";
+export { capsuleSpans, polygonSpans } from "/raster.js";
+export { Edit } from "/runs.js";
 
 import { LabelLayer } from "/labels.js";
 import { Saver } from "/saver.js";
@@ -85,23 +79,6 @@ export function drawn(layer, width, height, view, rect = { left: 0, top: 0, widt
     const pixels = new Uint8ClampedArray(4 * width * height);
     layer.draw(pixels, width, height, view, rect);
     return pixels;
-}
-
-/** A screen of all kinds of things, as a canvas over a ground of this gray or a gradient. */
-export function show(layers, width, height, view, ground) {
-    const canvas = Object.assign(document.createElement("canvas"), { width, height });
-    const under = canvas.getContext("2d");
-    const gradient = under.createLinearGradient(0, 0, width, 0);
-    gradient.addColorStop(0, ground[0]);
-    gradient.addColorStop(1, ground[1]);
-    under.fillStyle = gradient;
-    under.fillRect(0, 0, width, height);
-    const over = new OffscreenCanvas(width, height);
-    const pixels = new Uint8ClampedArray(4 * width * height);
-    for (const layer of layers) layer.draw(pixels, width, height, view, { left: 0, top: 0, width, height });
-    over.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
-    under.drawImage(over, 0, 0);
-    document.body.append(canvas);
 }
 
 /** An editor over random labels of two slices, and `act`, which does something random with it. */

@@ -299,6 +299,19 @@ def test_free_numbers_are_free(page: Any) -> None:
     assert found[4].startswith("RangeError")
 
 
+def test_a_new_object_is_new_among_labels_that_were_taken_over(page: Any) -> None:
+    found = run(
+        page,
+        """
+        const { data, editor } = h.bench({ kind: "instances", Type: Uint16Array });
+        const ids = [editor.newObject(), editor.newObject()];
+        editor.assign(data.map((_, i) => i % 9));
+        return [...ids, editor.newObject(), editor.newObject()];
+        """,
+    )
+    assert found == [1, 2, 9, 10]
+
+
 def test_keys_choose_tools_sizes_and_classes(page: Any) -> None:
     found = run(
         page,

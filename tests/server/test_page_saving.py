@@ -1,9 +1,12 @@
 """Labels in the browser are saved soon, once, in order, and never over what another wrote."""
 
+import base64
+import gzip
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from labels_bench import opened, run
 
@@ -31,6 +34,22 @@ def until(page: Any, condition: str) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"never came true: {condition}")
+
+
+@pytest.mark.parametrize("length", [1, 2**17, 2**17 + 1, 777_777])
+def test_labels_are_packed_as_they_were_when_it_began(page: Any, length: int) -> None:
+    packed = run(
+        page,
+        """
+        const data = Uint16Array.from({ length: a }, (_, i) => (i * i) % 40503);
+        const packing = h.gzip(data);
+        data.fill(1);
+        return h.bytes(new Uint8Array(await (await packing).arrayBuffer()));
+        """,
+        length,
+    )
+    unpacked = np.frombuffer(gzip.decompress(base64.b64decode(packed)), "<u2")
+    np.testing.assert_array_equal(unpacked, np.arange(length, dtype=np.uint64) ** 2 % 40503)
 
 
 def test_a_draft_goes_out_a_second_after_the_last_change(own: Any) -> None:

@@ -54,11 +54,4 @@ export class History {
         edit.redo();
         return edit;
     }
-
-    /** Forget everything, as after other labels came in. */
-    clear() {
-        this.#edits = [];
-        this.#at = 0;
-        this.#bytes = 0;
-    }
 }

@@ -1,14 +1,10 @@
 /** Keeps the labels on the server: a draft soon after each change, the mask when it is kept. */
 
+import { gzip } from "./packing.js";
+
 const WAIT = 1000; // milliseconds from the last change to its draft
 const LONGEST = 10000; // of it, for labels that take long to send
 const RETRY = [1000, 2000, 4000, 8000, 15000]; // milliseconds to the next try while the server does not answer
-
-/** @param {import("./labels.js").LabelLayer} layer */
-async function compressed(layer) {
-    const stream = new Blob([layer.data]).stream().pipeThrough(new CompressionStream("gzip"));
-    return new Response(stream).blob();
-}
 
 /**
  * Saves one image's labels, one request at a time, and never over a version that it does not know.
@@ -91,7 +87,7 @@ export class Saver extends EventTarget {
     async keep() {
         if (this.#draft) await this.flush(); // or the server's version is not known
         return this.#settle(async () => {
-            const body = await compressed(this.#layer);
+            const body = await gzip(this.#layer.data);
             return this.#api.put(`${this.#path}/mask`, body, this.#headers());
         });
     }
@@ -145,7 +141,7 @@ export class Saver extends EventTarget {
         this.#become("saving");
         try {
             const changes = this.#changes;
-            this.#draft ??= { changes, body: await compressed(this.#layer) };
+            this.#draft ??= { changes, body: await gzip(this.#layer.data) };
             const { version } = await this.#api.put(`${this.#path}/draft`, this.#draft.body, this.#headers());
             this.#arrived(version, this.#draft.changes);
         } catch (error) {

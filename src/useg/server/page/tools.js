@@ -10,7 +10,7 @@ import { Polygon } from "./polygon.js";
 import { union } from "./runs.js";
 
 export { SHORTCUTS } from "./keys.js";
-export const MAX_SIZE = 200;
+const MAX_SIZE = 200;
 
 /**
  * Corrects the labels of one layer by the strokes that a viewer tells of.
@@ -157,6 +157,7 @@ export class Editor extends EventTarget {
      */
     assign(labels) {
         this.#act((edit) => edit.assign(labels));
+        this.#newest = null; // they bring their own objects
     }
 
     /**
