@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import files_of, make_card, make_image, make_model
+from useg.engines.runner import ExportedRunner
 from useg.errors import ModelError, SettingsError, SizeError
 from useg.export import export_onnx
-from useg.engines.runner import ExportedRunner
 from useg.predict import Predictor, PredictSettings
 from useg.predict_files import JOURNAL, Outputs, predict_files
 from useg.store_plan import StoreSettings

@@ -13,10 +13,10 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from useg.errors import DataError, ExportError, MissingError, SettingsError, extra
 from useg.images.files import is_image_file, read
@@ -36,8 +36,12 @@ EDGE = {2: 512, 3: 96}
 LEAST_AGREEMENT = 0.99
 """Share of the pixels that must keep their label."""
 
-FedTile = tuple[Tile, Float[np.ndarray, "c *size"]]
-"""A tile of an image and what the network is fed of it."""
+
+class Fed(NamedTuple):
+    """A tile of an image, and what the network is fed of it: normalised float32 `C *size`."""
+
+    tile: Tile
+    pixels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Samples:
         held_out: whether those are of images that training held out.
     """
 
-    calibrate: list[FedTile]
-    compare: list[FedTile]
+    calibrate: list[Fed]
+    compare: list[Fed]
     held_out: bool
 
 
@@ -81,7 +85,9 @@ def samples_of(model: Path, data: Path | None = None) -> Samples:
 
 
 def quantise(network: Any, samples: Samples, out: Path) -> Any:
-    """An OpenVINO model whose convolutions compute in int8.
+    """An OpenVINO model whose convolutions compute in int8, all but the first and the last of each of its networks.
+
+    Those two cost next to nothing, and of all layers they lose the most.
 
     Raises:
         MissingExtraError: nncf is not here.
@@ -89,9 +95,21 @@ def quantise(network: Any, samples: Samples, out: Path) -> Any:
     with extra(out, "int8"):
         import nncf
     nncf.set_log_level(logging.ERROR)
-    tiles = [tile[None] for _, tile in samples.calibrate]
+    scope = nncf.IgnoredScope(names=_first_and_last(network))
+    tiles = [each.pixels[None] for each in samples.calibrate]
     with redirect_stdout(StringIO()):  # its bars
-        return nncf.quantize(network, nncf.Dataset(tiles), subset_size=len(tiles))
+        return nncf.quantize(network, nncf.Dataset(tiles), subset_size=len(tiles), ignored_scope=scope)
+
+
+def _first_and_last(network: Any) -> list[str]:
+    """Names of the first and the last convolution of each network, whose weights are named `networkN. ...`."""
+    ends: dict[str, tuple[str, str]] = {}
+    for layer in network.get_ordered_ops():
+        if layer.get_type_name() in ("Convolution", "ConvolutionBackpropData"):
+            name = layer.get_friendly_name()
+            member = layer.input_value(1).get_node().get_friendly_name().partition(".")[0]
+            ends[member] = (ends.get(member, (name,))[0], name)
+    return sorted({name for pair in ends.values() for name in pair})
 
 
 def require_agreement(out: Path, ours: Runner, theirs: Runner, samples: Samples) -> float:
@@ -101,8 +119,8 @@ def require_agreement(out: Path, ours: Runner, theirs: Runner, samples: Samples)
         ExportError: it is less than `LEAST_AGREEMENT`.
     """
     same = pixels = 0
-    for tile, fed in samples.compare:
-        labels = [most_probable(runner(fed, tile.keep)) for runner in (ours, theirs)]
+    for tile, values in samples.compare:
+        labels = [most_probable(runner(values, tile.keep)) for runner in (ours, theirs)]
         same += int((labels[0] == labels[1]).sum())
         pixels += labels[0].size
     agreement = same / pixels
@@ -114,14 +132,14 @@ def require_agreement(out: Path, ours: Runner, theirs: Runner, samples: Samples)
     return agreement
 
 
-def _draw(images: Sequence[Shaped[np.ndarray, "c *size"]], card: ModelCard) -> list[FedTile]:
+def _draw(images: Sequence[np.ndarray], card: ModelCard) -> list[Fed]:
     """Tiles drawn among all those of the images, the same each time."""
     geometry, dims = card.network.geometry, card.network.dims
     largest = [max(EDGE[dims], geometry.smallest_tile)] * dims
     places = [(k, tile) for k, array in enumerate(images) for tile in plan_tiles(geometry, array.shape[1:], largest)]
     drawn = np.random.default_rng(0).permutation(len(places))[:TILES]
     return [
-        (tile, measure(images[k], card.normalise).apply(read_mirrored(windows_of(images[k]), tile)))
+        Fed(tile, measure(images[k], card.normalise).apply(read_mirrored(windows_of(images[k]), tile)))
         for k, tile in (places[int(place)] for place in sorted(drawn))
     ]
 
