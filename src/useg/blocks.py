@@ -209,7 +209,7 @@ class Job:
 
     @cached_property
     def _model(self) -> _Model:
-        (model,) = self.folder.glob(f"{MODEL}.*")
+        (model,) = (path for path in self.folder.glob(f"{MODEL}.*") if path.suffix != ".bin")
         card, runner = load_runner(model, self.plan.predict, self.plan.threads)
         return _Model(card, runner, machine.taken_memory())
 

@@ -23,7 +23,7 @@ from useg.images.windows import Windows
 from useg.inputs import Glance, size_as_in_training
 from useg.predict import Predictor, uncertainty_planes, views_of
 from useg.runner import WORKSPACE
-from useg.unet.model import digest, find_model
+from useg.unet.model import copy_model, digest, find_model
 from useg.unet.normalise import measure
 from useg.workers import WorkerSettings
 
@@ -169,8 +169,7 @@ def begin_work(folder: Path, plan: BlockPlan, predictor: Predictor, model: Path)
     with telling(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        model = find_model(model)
-        shutil.copyfile(model, folder / f"{MODEL}{model.suffix.lower()}")
+        copy_model(find_model(model), folder, MODEL)
         for name in plan.stores:
             if name in planes:
                 LabelStore.create(folder / name, plan.size, np.float32, plan.chunk, planes=planes[name])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from useg.onnx_runner import ENTROPY, IMAGE, PROBABILITIES
+from useg.engines.runner import ENTROPY, IMAGE, PROBABILITIES
 from useg.unet.network import UNet, fold_batch_norm
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ STEPS = 4
 """Sizes lie up to so many steps of the network's stride above its smallest."""
 
 
-def random_sizes(settings: UNetSettings, seed: int = 0) -> list[tuple[int, ...]]:
-    """Sizes that the network can take, each axis drawn by itself."""
+def random_sizes(settings: UNetSettings, seed: int = 0, first: int = 0) -> list[tuple[int, ...]]:
+    """Sizes that the network can take, each axis drawn by itself, from `first` steps above the smallest."""
     g, random = settings.geometry, np.random.default_rng(seed)
-    steps = random.integers(0, STEPS, (SIZES, settings.dims)).tolist()
+    steps = random.integers(first, first + STEPS, (SIZES, settings.dims)).tolist()
     return [tuple(g.smallest + g.stride * step for step in each) for each in steps]
 
 

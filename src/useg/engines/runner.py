@@ -1,16 +1,18 @@
-"""The engine of an exported model: one tile through onnxruntime, without torch (extra `export`)."""
+"""One tile through an exported model, without torch. The file corrects and averages by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
 from useg import machine
-from useg.errors import ModelError, extra
+from useg.engines.onnx_engine import OnnxEngine
+from useg.engines.openvino_engine import OpenVinoEngine
+from useg.errors import ModelError, UsegError
 from useg.metrics.uncertainty import entropy
 from useg.unet.model import ModelCard
 
@@ -18,38 +20,55 @@ IMAGE, PROBABILITIES, ENTROPY = "image", "probabilities", "entropy"
 """What goes in and out of the graph; the mean entropy of the networks comes out where there are several."""
 
 
-class OnnxRunner:
-    """Runs the network of an ONNX file on the CPU, in float32. The file corrects and averages by itself."""
+class Engine(Protocol):
+    """A network that a library has loaded, on the CPU. Made of its file, the threads of a tile and the precision:
+    "float32", "bfloat16", or "auto" for the faster one of this machine.
 
-    precision: Literal["float32"] = "float32"
+    Attributes:
+        precision: of convolutions.
+        inputs, outputs: shapes of those in float32, by name; None is an axis of any size.
+    """
+
+    precision: machine.Precision
+    inputs: dict[str, list[int | None]]
+    outputs: dict[str, list[int | None]]
+
+    def __call__(self, batch: Float[np.ndarray, "1 c *size"], outputs: Sequence[str]) -> list[np.ndarray]:
+        """The outputs of these names; they hold until the next call."""
+
+
+ENGINES: dict[str, Callable[[Path, int, str], Engine]] = {".onnx": OnnxEngine, ".xml": OpenVinoEngine}
+"""By the suffix of the file."""
+
+
+class ExportedRunner:
+    """Runs the network of an exported file on the CPU."""
+
     device = "cpu"
 
-    def __init__(self, path: Path, card: ModelCard, *, threads: int = 0, spread: bool = False) -> None:
+    def __init__(
+        self, path: Path, card: ModelCard, precision: str = "auto", *, threads: int = 0, spread: bool = False
+    ) -> None:
         """Make it ready.
 
         Args:
             path: the file. card: its own.
+            precision: "float32", "bfloat16" or "auto", where the engine can choose.
             threads: of a tile; 0 means one a processor.
             spread: also give the mean entropy.
 
         Raises:
-            MissingExtraError: onnxruntime is not here.
+            MissingExtraError: the engine is not here.
             ModelError: the network is damaged, or not one that the card describes.
         """
-        with extra(path, "export"):
-            import onnxruntime
         machine.keep_freed_memory()
-        onnxruntime.disable_telemetry_events()  # builds for Windows would send some
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or machine.cores()
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # tiles differ in size
-        options.log_severity_level = 4  # what fails is raised
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._engine = ENGINES[path.suffix.lower()](path, threads or machine.cores(), precision)
+        except UsegError:
+            raise
         except Exception as error:
             raise ModelError(f"{path}: its network cannot be used ({_told(error)}); export the model again") from error
-        self.path, self.card, self.spread = path, card, spread
+        self.path, self.card, self.spread, self.precision = path, card, spread, self._engine.precision
         self._outputs = [PROBABILITIES, *([ENTROPY] if spread and card.members > 1 else [])]
         self._require_fit()
 
@@ -62,7 +81,7 @@ class OnnxRunner:
         sizes = tuple(self.card.network.geometry.output_size(n) for n in tile.shape[1:])
         batch = np.ascontiguousarray(tile, np.float32)[None]
         try:
-            found = self._session.run(self._outputs, {IMAGE: batch})
+            found: list[Any] = self._engine(batch, self._outputs)
         except Exception as error:
             raise ModelError(
                 f"{self.path}: the network fails on a tile of {batch.shape[2:]} pixels ({_told(error)}); allow less "
@@ -80,16 +99,12 @@ class OnnxRunner:
         """See that what goes in and out is what `useg.export` writes for such a card."""
         n = self.card.network
         axes: list[Any] = [None] * n.dims
-        expected = {IMAGE: [1, n.in_channels, *axes], PROBABILITIES: [1, n.classes, *axes]}
-        if ENTROPY in self._outputs:
-            expected[ENTROPY] = [1, 1, *axes]
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        found = {
-            node.name: [edge if isinstance(edge, int) else None for edge in node.shape]
-            for node in (*inputs, *outputs)
-            if node.type == "tensor(float)" and node.name in expected
-        }
-        if len(inputs) != 1 or found != expected:
+        outputs = {PROBABILITIES: [1, n.classes, *axes], ENTROPY: [1, 1, *axes]}
+        # Of the outputs the sizes are known to some engines in part.
+        found = {name: [*shape[:2], *axes] for name, shape in self._engine.outputs.items() if len(shape) == n.dims + 2}
+        if self._engine.inputs != {IMAGE: [1, n.in_channels, *axes]} or any(
+            found.get(name) != outputs[name] for name in self._outputs
+        ):
             raise ModelError(
                 f"{self.path}: the network is not the one that its card describes; the file is damaged, export the "
                 "model again"
@@ -97,5 +112,6 @@ class OnnxRunner:
 
 
 def _told(error: Exception) -> str:
-    """The first line of what onnxruntime says, without its prefix."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rpartition(" : ")[2].strip()
+    """What a library says, in one line: onnxruntime's first one without its prefix, OpenVINO's last one."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if lines[0].startswith("Exception from") else 0].rpartition(" : ")[2].strip()
