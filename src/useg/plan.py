@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from useg.data.augment import NO_AUGMENTATION, AugmentSettings
-from useg.data.dataset import Example
+from useg.data.dataset import Example, middle_plane
 from useg.data.legend import Legend
-from useg.data.orientation import Symmetries, find_symmetries
+from useg.data.order import ordered_axes
+from useg.data.orientation import UPRIGHT_TURN, Symmetries, find_symmetries
 from useg.data.samples import Sampler, SampleSettings, class_shares
 from useg.data.thickness import class_thickness
 from useg.errors import SettingsError
@@ -25,8 +26,11 @@ from useg.unet.settings import UNetSettings
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
-CROP = 256
-"""Input pixels of a planned sample along an axis, where the images have as many; half as many more for patches."""
+CROP = {2: 256, 3: 64}
+"""Input pixels of a planned sample along an axis of images and of volumes, where they have as many; half as many more
+for patches."""
+COARSEST = {2: 8, 3: 4}
+"""Pixels along an axis that the bottleneck should still see of them."""
 BATCH = 2
 """Crops of full size in a step, more where images are smaller: few, because in a bounded time many steps teach more."""
 WIDTHS = (16, 24, 32, 48, 64)
@@ -78,10 +82,17 @@ def make_plan(
     Raises:
         SettingsError: an override does not exist or has a value that it cannot have.
     """
-    symmetries = find_symmetries([e.image for e in train], [e.labels for e in train])
+    dims = train[0].labels.ndim
+    planes = [(middle_plane(e.image, dims), middle_plane(e.labels, dims)) for e in train]
+    symmetries = find_symmetries([image for image, _ in planes], [labels for _, labels in planes])
     shares = class_shares(train, legend.classes)
     channels = train[0].image.shape[0]
     kept = {"in_channels": channels, "classes": legend.classes}
+    if start is not None and start.network.dims != dims:
+        kinds = {2: "images", 3: "volumes"}
+        raise SettingsError(
+            f"--from: is a model of {kinds[start.network.dims]}, but these are {kinds[dims]}; name one of {kinds[dims]}"
+        )
     given = None if start is None else start.network.model_copy(update=kept)
     if base.recipe == "paper":
         planned = _paper(train, legend, shares, given)
@@ -89,7 +100,7 @@ def make_plan(
         planned = _auto(train, legend, shares, symmetries, given)
     settings, reasons = base.model_copy(update=planned.settings), planned.reasons
     settings = override(settings if start is None else _from_start(settings, start), overrides or {})
-    _check_fit(settings, channels, legend.classes)
+    _check_fit(settings, dims, channels, legend.classes)
     if start is not None:
         reasons = [_about_start(settings), *reasons[1:]]
     if legend.kind == "instances":
@@ -157,15 +168,19 @@ def _about_start(settings: Settings) -> str:
 def _auto(
     train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries, given: UNetSettings | None
 ) -> _Choice:
-    channels, smallest = train[0].image.shape[0], min(min(e.labels.shape) for e in train)
+    channels, dims = train[0].image.shape[0], train[0].labels.ndim
+    # Of images the shortest side anywhere; volumes are short along one axis, each axis has a size of its own.
+    sizes = np.array([e.labels.shape for e in train])
+    sides = [int(n) for n in (np.full(2, sizes.min()) if dims == 2 else np.median(sizes, axis=0))]
+    smallest = min(sides)
     # Of two classes the thinner one; of many, single thin ones are not worth a quarter of the samples of all others.
     thickness = float(np.nanpercentile(class_thickness(train, legend.classes), 50, method="lower"))
-    patch = 2 if thickness >= FINE and smallest >= CROP else 1
-    # The bottleneck should still see a few pixels of the smallest image.
-    depth = int(np.clip(np.log2(max(smallest, 16) / 8), 1, 4))
+    patch = 2 if thickness >= FINE and smallest >= CROP[dims] else 1
+    depth = int(np.clip(np.log2(max(smallest, 2 * COARSEST[dims]) / COARSEST[dims]), 1, 4))
     network = given or UNetSettings(
         in_channels=channels,
         classes=legend.classes,
+        dims=dims,
         depth=depth,
         width=WIDTHS[0],
         doublings=3,
@@ -174,31 +189,42 @@ def _auto(
         dropout=0.0,
         patch=patch,
     )
-    largest = CROP if network.patch == 1 else CROP * 3 // 2
-    crop = network.geometry.fit_up(min(largest, max(smallest, 64)))
+    largest = CROP[dims] if network.patch == 1 else CROP[dims] * 3 // 2
+    crop = tuple(network.geometry.fit_up(min(largest, max(n, CROP[dims] // 4))) for n in sides)
     rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
     samples = SampleSettings(
-        crop=(crop, crop),
-        batch=max(2, round(BATCH * (largest / crop) ** 2)),
+        crop=crop,
+        batch=max(2, round(BATCH * largest**dims / math.prod(crop))),
         rare_share=0.5 if rare else 0.0,
         rare_classes=rare,
     )
+    ordered = ordered_axes(train, legend.classes)
+    ordered_z, ordered_y, ordered_x = [None] * (3 - dims) + ordered
     augment = AugmentSettings(
-        rotate=symmetries.turn,
-        mirror_x=symmetries.mirror_x,
-        mirror_y=symmetries.mirror_y,
-        transpose=symmetries.transpose,
-        elastic_sd=10 * crop / CROP,
+        rotate=UPRIGHT_TURN if ordered_y or ordered_x else symmetries.turn,
+        tilt=UPRIGHT_TURN if dims == 3 else 0.0,
+        spacing=train[0].spacing or () if dims == 3 else (),
+        mirror_x=symmetries.mirror_x and not ordered_x,
+        mirror_y=symmetries.mirror_y and not ordered_y,
+        mirror_z=symmetries.mirror_y and not ordered_z and dims == 3,
+        transpose=symmetries.transpose and not ordered_y and not ordered_x,
+        elastic_sd=10 * max(crop) / CROP[2],
         elastic_grid=5,
     )
     reasons = [
-        f"network: depth {depth}, same padding, batch normalisation",
+        f"network: {'of volumes, ' if dims == 3 else ''}depth {depth}, same padding, batch normalisation",
         f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
         f"{thickness:.0f} pixels thick, so the network works on "
-        + ("2x2 patches and sees four times as many samples" if patch > 1 else "single pixels"),
-        f"samples: {samples.batch} crops of {crop}x{crop} pixels a step"
+        + (f"{'x'.join('2' * dims)} patches and sees four times as many samples" if patch > 1 else "single pixels"),
+        f"samples: {samples.batch} crops of {'x'.join(map(str, crop))} pixels a step"
         + (f"; half of them seek the rare {', '.join(legend.names[k] for k in rare)}" if rare else ""),
-        f"augmentation: {symmetries.reason}",
+        f"augmentation: {symmetries.reason}"
+        + "".join(
+            f"; but {legend.names[pair[0]]} and {legend.names[pair[1]]} keep their order along {axis}, which is not "
+            "mirrored"
+            for axis, pair in zip("zyx"[3 - dims :], ordered, strict=True)
+            if pair
+        ),
         "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
     ]
     if given:
@@ -264,11 +290,13 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray, given: 
     return _Choice(chosen, reasons)
 
 
-def _check_fit(settings: Settings, channels: int, classes: int) -> None:
+def _check_fit(settings: Settings, dims: int, channels: int, classes: int) -> None:
     """Refuse settings that each are possible but do not belong to these images, or to one another."""
     n, geometry = settings.network, settings.network.geometry
     faults = {
-        "network.dims": n.dims != 2 and f"{n.dims}, but the images have 2 axes",
+        "network.dims": n.dims != dims and f"{n.dims}, but the images have {dims} axes",
+        "samples.crop": len(settings.samples.crop) != dims
+        and f"{len(settings.samples.crop)} numbers, but the images have {dims} axes",
         "network.in_channels": n.in_channels != channels and f"{n.in_channels}, but the images have {channels}",
         "network.classes": n.classes != classes and f"{n.classes}, but the masks have {classes}",
     }
