@@ -155,7 +155,7 @@ def test_the_bias_towards_rare_classes_is_taken_out(weights: list[float]) -> Non
     plan = make_plan(train, THREE, Settings(), {"loss.class_weights": weights}).settings
     assert plan.samples.rare_classes == [2]
     # What training sees, counted from the samples themselves.
-    sampler = Sampler(train, plan.samples, plan.augment, plan.normalise, classes=3, margin=0, seed=11)
+    sampler = Sampler(train, plan.samples, plan.augment, plan.normalise, classes=3, seed=11)
     labels = np.concatenate([sampler.batch(step).labels.ravel() for step in range(40)])
     seen = np.bincount(labels, minlength=3) * (weights or [1.0] * 3)
     true = np.bincount(np.concatenate([e.labels.ravel() for e in train]), minlength=3)

@@ -97,7 +97,7 @@ class Loop:
             s.augment,
             s.normalise,
             classes=s.network.classes,
-            margin=s.network.geometry.margin,
+            margins=[axis.margin for axis in s.network.axes],
             seed=s.seed,
             widen=s.loss.borders.widen,
             fields=kept_fields(parts.train, s.loss.borders, run / "borders"),

@@ -39,8 +39,8 @@ def bare_step(settings: Settings, layout: torch.memory_format | None = None) -> 
     network = UNet.from_settings(s.network).to(device, memory_format=layout).train()  # type: ignore[call-overload]
     images = torch.randn(s.samples.batch, s.network.in_channels, *s.samples.crop, device=device)
     images = images.to(memory_format=layout)
-    lost = 2 * s.network.geometry.margin
-    labels = torch.zeros(s.samples.batch, *(n - lost for n in s.samples.crop), dtype=torch.uint8, device=device)
+    outputs = [axis.output_size(n) for axis, n in zip(s.network.axes, s.samples.crop, strict=True)]
+    labels = torch.zeros(s.samples.batch, *outputs, dtype=torch.uint8, device=device)
     optimiser = make_optimiser(network, s.optimiser)
 
     def step() -> float:

@@ -190,7 +190,9 @@ def _auto(
         patch=patch,
     )
     largest = CROP[dims] if network.patch == 1 else CROP[dims] * 3 // 2
-    crop = tuple(network.geometry.fit_up(min(largest, max(n, CROP[dims] // 4))) for n in sides)
+    crop = tuple(
+        axis.fit_up(min(largest, max(n, CROP[dims] // 4))) for axis, n in zip(network.axes, sides, strict=True)
+    )
     rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
     samples = SampleSettings(
         crop=crop,
@@ -292,7 +294,7 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray, given: 
 
 def _check_fit(settings: Settings, dims: int, channels: int, classes: int) -> None:
     """Refuse settings that each are possible but do not belong to these images, or to one another."""
-    n, geometry = settings.network, settings.network.geometry
+    n = settings.network
     faults = {
         "network.dims": n.dims != dims and f"{n.dims}, but the images have {dims} axes",
         "samples.crop": len(settings.samples.crop) != dims
@@ -311,12 +313,11 @@ def _check_fit(settings: Settings, dims: int, channels: int, classes: int) -> No
             raise SettingsError(f"--set {name}: {fault}; leave it out")
     if unknown := [k for k in settings.samples.rare_classes if not 0 <= k < classes]:
         raise SettingsError(f"--set samples.rare_classes: there is no class {unknown[0]}; there are 0 to {classes - 1}")
-    for size in settings.samples.crop:
-        if not geometry.fits(size):
-            raise SettingsError(
-                f"--set samples.crop: {size} pixels do not fit this network; {geometry.fit_up(size)} do"
-            )
-    coarsest = settings.samples.batch * math.prod(max(1, size // geometry.stride) for size in settings.samples.crop)
+    coarsest = settings.samples.batch
+    for axis, size in zip(n.axes, settings.samples.crop, strict=True):
+        if not axis.fits(size):
+            raise SettingsError(f"--set samples.crop: {size} pixels do not fit this network; {axis.fit_up(size)} do")
+        coarsest *= max(1, size // axis.stride)
     if n.norm != "none" and coarsest < 2:
         raise SettingsError(
             "--set samples.crop: batch normalisation would see a single value at the bottleneck; "
@@ -340,7 +341,7 @@ def _score_shift(train: Sequence[Example], settings: Settings, shares: np.ndarra
         settings.augment,
         settings.normalise,
         classes=classes,
-        margin=settings.network.geometry.margin,
+        margins=[axis.margin for axis in settings.network.axes],
         seed=settings.seed,
     )
     seen = sampler.shares() * weights

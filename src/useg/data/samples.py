@@ -87,7 +87,8 @@ class Sampler:
 
     Args:
         examples: images `C Y X` with labels `Y X`, or volumes `C Z Y X` with labels `Z Y X`.
-        margin: pixels by which the network's output is smaller than the crop at each end (0 with "same" padding).
+        margins: pixels by which the network's output is smaller than the crop, at each end of each axis; () is none, as
+            with "same" padding.
         widen: pixels by which the gap between touching objects is wider at either side, see `part_objects`.
         fields: of each example, what its border weights are made of (`unet.borders.border_fields`); None weighs all
             pixels the same.
@@ -101,13 +102,13 @@ class Sampler:
         normalise: NormaliseSettings,
         *,
         classes: int,
-        margin: int = 0,
+        margins: Sequence[int] = (),
         seed: int = 0,
         widen: int = 0,
         fields: KeptFields | Sequence[Float[np.ndarray, "f *space"]] | None = None,
     ) -> None:
         self.examples, self.settings, self.augment = list(examples), samples, augment
-        self.classes, self.margin, self.seed = classes, margin, seed
+        self.classes, self.margins, self.seed = classes, margins or [0] * len(samples.crop), seed
         self.widen, self.fields = widen, fields
         self._intensity = [measure(e.image, normalise) for e in self.examples]
         self._places = {k: self._find(k) for k in samples.rare_classes}
@@ -157,7 +158,8 @@ class Sampler:
             which, pixels = places[rng.integers(len(places))]
             pixel = pixels[rng.integers(len(pixels))]
             # The pixel lies anywhere in the middle half of the crop, not always at its centre.
-            jitter = [rng.uniform(-0.25, 0.25) * (n - 2 * self.margin) for n in self.settings.crop]
+            inner = [n - 2 * m for n, m in zip(self.settings.crop, self.margins, strict=True)]
+            jitter = [rng.uniform(-0.25, 0.25) * n for n in inner]
             return which, [float(p + j) for p, j in zip(pixel, jitter, strict=True)]
         which = int(rng.integers(len(self.examples)))
         return which, [float(rng.uniform(0, n - 1)) for n in self.examples[which].labels.shape]
@@ -174,7 +176,8 @@ class Sampler:
         return found
 
     def _inner(self, field: Float[np.ndarray, "d *crop"]) -> Float[np.ndarray, "d *inner"]:
-        return field[(slice(None), *(slice(self.margin, n - self.margin) for n in field.shape[1:]))]
+        inner = (slice(m, n - m) for m, n in zip(self.margins, field.shape[1:], strict=True))
+        return field[(slice(None), *inner)]
 
 
 def class_shares(examples: Sequence[Example], classes: int) -> Float[np.ndarray, " k"]:
