@@ -164,7 +164,7 @@ class Predictor:
             turned = view.apply(array)
             left = limit - resident_bytes(card, array.nbytes, array[0].size, self.settings)
             largest = largest_tile(card, turned.shape[1:], left, self.settings.precision)
-            tiles = plan_tiles(card.network.geometry, turned.shape[1:], largest)
+            tiles = plan_tiles(card.network.axes, turned.shape[1:], largest)
             result = view.undo(run_tiles(turned, tiles, intensity, self.runner, plane_count(card, self.settings)))
             total = result if total is None else np.add(total, result, out=total)
         assert total is not None

@@ -78,7 +78,7 @@ class ExportedRunner:
         Raises:
             SizeError: the network cannot take a tile of this size. ModelError: the network is damaged.
         """
-        sizes = tuple(self.card.network.geometry.output_size(n) for n in tile.shape[1:])
+        sizes = tuple(a.output_size(n) for a, n in zip(self.card.network.axes, tile.shape[1:], strict=True))
         batch = np.ascontiguousarray(tile, np.float32)[None]
         try:
             found: list[Any] = self._engine(batch, self._outputs)

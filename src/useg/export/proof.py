@@ -73,21 +73,30 @@ def prove(out: Path, ours: Runner, theirs: Runner, card: ModelCard, sizes: Seque
 
 def metadata(card: ModelCard) -> dict[str, str]:
     """The card, and beside it what a program needs to know that does not read it, in words."""
-    n, g = card.network, card.network.geometry
+    n = card.network
     border = (
         "mirror the image at its border without repeating the edge pixel"
         if n.padding == "valid"
         else "whole images may be fed, filled up at the far ends to the grid by mirroring"
     )
+
+    def along(words: str) -> str:
+        """Said once where all axes are alike, else of each."""
+        each = [words.format(axis) for axis in n.axes]
+        if len(set(each)) == 1:
+            return f"along each axis {each[0]}"
+        return ". ".join(f"along {name} {said}" for name, said in zip("zyx"[3 - n.dims :], each, strict=True))
+
     return {
         KEY: card.model_dump_json(),
         "useg.input": f"float32, 1 x {n.in_channels} channels x {'Z x ' * (n.dims - 2)}Y x X, normalised: "
         f"{card.normalise.model_dump_json()}",
         "useg.output": f"probabilities of {n.classes} classes: {', '.join(one.name for one in card.classes)}",
-        "useg.sizes": f"along each axis {g.smallest} + any multiple of {g.stride} pixels; the output is "
-        f"{g.shrink} less",
-        "useg.border": f"{border}; output pixel 0 lies over input pixel {g.margin}",
-        "useg.halo": f"tiles start on multiples of {g.stride} pixels; of their output the first {g.lead} and the last "
-        f"{g.trail} pixels depend on what lies outside",
-        "useg.receptive_field": f"{g.receptive_field} pixels",
+        "useg.sizes": along("{0.smallest} + any multiple of {0.stride} pixels; the output is {0.shrink} less"),
+        "useg.border": f"{border}; " + along("output pixel 0 lies over input pixel {0.margin}"),
+        "useg.halo": along(
+            "tiles start on multiples of {0.stride} pixels; of their output the first {0.lead} and the last {0.trail} "
+            "pixels depend on what lies outside"
+        ),
+        "useg.receptive_field": along("{0.receptive_field} pixels"),
     }

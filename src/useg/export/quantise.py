@@ -134,9 +134,9 @@ def require_agreement(out: Path, ours: Runner, theirs: Runner, samples: Samples)
 
 def _draw(images: Sequence[np.ndarray], card: ModelCard) -> list[Fed]:
     """Tiles drawn among all those of the images, the same each time."""
-    geometry, dims = card.network.geometry, card.network.dims
-    largest = [max(EDGE[dims], geometry.smallest_tile)] * dims
-    places = [(k, tile) for k, array in enumerate(images) for tile in plan_tiles(geometry, array.shape[1:], largest)]
+    axes = card.network.axes
+    largest = [max(EDGE[len(axes)], axis.smallest_tile) for axis in axes]
+    places = [(k, tile) for k, array in enumerate(images) for tile in plan_tiles(axes, array.shape[1:], largest)]
     drawn = np.random.default_rng(0).permutation(len(places))[:TILES]
     return [
         Fed(tile, measure(images[k], card.normalise).apply(read_mirrored(windows_of(images[k]), tile)))

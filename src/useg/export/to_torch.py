@@ -44,7 +44,7 @@ def export_torch(model: Path, out: Path, folds: Sequence[int] = ()) -> Exported:
         raise SettingsError(f"{out}: a program of torch.export is named .pt2; name it so")
     card, networks = load_networks(model, folds)
     program = _trace(card, networks)
-    first = _first_step(card.network.geometry)
+    first = max(map(_first_step, card.network.axes))
     with replacing(out) as temporary:
         torch.export.save(program, temporary, extra_files=metadata(card))
         theirs = _Program(torch.export.load(temporary).module())
@@ -84,14 +84,13 @@ class _Program:
 
 
 def _trace(card: ModelCard, networks: Sequence[UNet]) -> torch.export.ExportedProgram:
-    n, g = card.network, card.network.geometry
-    first = _first_step(g)
+    n = card.network
     # No two axes alike, lest they be taken for one.
-    image = torch.zeros(1, n.in_channels, *(g.smallest + g.stride * (2 + axis) for axis in range(n.dims)))
+    image = torch.zeros(1, n.in_channels, *(g.smallest + g.stride * k for k, g in enumerate(n.axes, start=2)))
     sizes: dict[int, Any] = {}
-    for axis, name in enumerate("zyx"[3 - n.dims :]):
-        step = torch.export.Dim(name, min=first, max=MOST_EDGE)
-        sizes[2 + axis] = g.stride * step + g.smallest if g.smallest else g.stride * step
+    for place, (g, name) in enumerate(zip(n.axes, "zyx"[3 - n.dims :], strict=True), start=2):
+        step = torch.export.Dim(name, min=_first_step(g), max=MOST_EDGE)
+        sizes[place] = g.stride * step + g.smallest if g.smallest else g.stride * step
     with torch.no_grad():
         return torch.export.export(_Whole(card, networks).eval(), (image,), dynamic_shapes=(sizes,))
 
