@@ -14,7 +14,7 @@ FLOORS = [
     ["processes"],
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
-    ["data"],
+    ["data", "viewing"],
     ["settings", "inputs", "runner", "onnx_runner", "views"],
     ["plan", "predict"],
     ["blocks", "evaluate", "checkpoint", "pace", "card"],
@@ -41,7 +41,7 @@ FLOORS = [
     ["__main__"],
 ]
 FLOOR = {room: height for height, floor in enumerate(FLOORS) for room in floor}
-DOORS = {"cli", "console", "tables"}
+DOORS = {"cli", "console", "tables", "server"}
 FILES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
 
 

@@ -89,6 +89,16 @@ def test_ids_of_objects_take_the_names_of_a_legend() -> None:
     assert (legend.kind, legend.names) == ("instances", ["tissue", "nucleus"])
 
 
+def test_a_legend_names_what_is_said_to_be_objects_and_what_nobody_annotated() -> None:
+    few = [Seen(HERE, 8, {0: 90, 1: 5, 255: 5}, 0.0)]  # nothing here looks like ids
+    entries = [Entry(0, "tissue"), Entry(1, "nucleus", (1, 2, 3)), Entry(255, "void", ignore=True)]
+    legend = legend_of(few, kind="instances", entries=entries)
+    assert (legend.kind, legend.names, legend.ignore) == ("instances", ["tissue", "nucleus"], 255)
+    assert legend.palette[1] == (1, 2, 3)
+    mask = np.array([[0, 7, 255]], np.uint8)
+    np.testing.assert_array_equal(to_classes(mask, legend, HERE), [[0, 1, IGNORE]])
+
+
 def test_only_objects_are_no_two_classes() -> None:
     ids = [Seen(HERE, 16, dict.fromkeys(range(n), 9), 1.0) for n in (8, 9)]
     found = judge_values(ids, 0)

@@ -114,6 +114,21 @@ def test_every_layout_holds_the_same_pairs(tmp_path: Path, words: str) -> None:
         assert check.summary.groups == {"a": 2, "b": 1}
 
 
+def test_a_project_passes_over_images_without_a_mask_and_nothing_else_does(tmp_path: Path) -> None:
+    write(tmp_path, "images/{}.png".format, "masks/{}.png".format)
+    (tmp_path / "masks" / "a2.png").unlink()
+    with pytest.raises(MissingError, match=r"a2\.png: there is no mask"):
+        find_layout(tmp_path)
+    (tmp_path / "project.toml").write_text('kind = "classes"\n')
+    (tmp_path / "legend.csv").write_text("value,name\n0,ground\n1,cell\n255,void\n")
+    layout = find_layout(tmp_path)
+    assert [pair.name for pair in layout.train] == ["a1", "b1"] and layout.masks == "classes"
+    assert check_layout(layout).errors == []
+    save(tmp_path / "masks" / "gone.png", MASKS["a1"])
+    with pytest.raises(MissingError, match=r"gone\.png: there is no image"):
+        find_layout(tmp_path)
+
+
 def test_the_cell_tracking_challenge(tmp_path: Path) -> None:
     for film in ("01", "02"):
         for frame in range(4):

@@ -1,6 +1,7 @@
 """A folder becomes a project or is refused; what other programs do in it is seen; models say what fits."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from models import SMALL, make_card, make_model, make_network
 from useg.data.legend_file import read_legend
 from useg.data.prepare import prepare
 from useg.errors import DataError, ImageError, MissingError, OutputError, SettingsError
-from useg.predict import Predictor
+from useg.predict import Predictor, PredictSettings
 from useg.project import Project, open_project
 from useg.project.improve import Log, finish_improvement, plan_improvement
 from useg.project.masks import NEW
-from useg.project.predictions import to_bytes
-from useg.unet.model import save_model
+from useg.project.predicting import fits, to_bytes
+from useg.runner import WORKSPACE
+from useg.settings import Settings, save_settings
+from useg.unet.model import read_card, save_model
 from useg.unet.settings import UNetSettings
 
 
@@ -203,6 +206,52 @@ def test_predictions_are_of_this_file_and_this_model(tmp_path: Path) -> None:
         project.labels("image 0", "prediction")
 
 
+def test_what_the_oldest_models_said_is_forgotten(tmp_path: Path) -> None:
+    project = make_project(tmp_path, 1)
+    for seed in range(5):
+        model = make_classes_model(tmp_path, seed=seed)
+        project = open_project(project.folder, model)
+        project.predict("image 0", Predictor.load(model))
+        assert project.prediction("image 0") is not None
+    places = list((project.folder / ".cache" / "predictions").iterdir())
+    assert len(places) == 3
+    for seed, known in ((1, False), (3, True), (4, True)):
+        found = open_project(project.folder, make_classes_model(tmp_path, seed=seed)).prediction("image 0")
+        assert (found is not None) == known
+
+
+def test_a_prediction_is_never_taken_for_that_of_another_model(tmp_path: Path) -> None:
+    first, second = (make_classes_model(tmp_path, seed=seed) for seed in (0, 1))
+    network = read_card(second).network
+    save_model(second, make_card(network, temperature=2.0), make_network(network, 1).state_dict())
+    project = open_project(make_project(tmp_path, 1).folder, first)
+    with pytest.raises(SettingsError, match="another model meanwhile"):
+        project.predict("image 0", Predictor.load(second))
+    assert project.prediction("image 0") is None
+
+
+def test_a_project_goes_on_with_the_run_that_it_is_opened_with(tmp_path: Path) -> None:
+    project, given = make_project(tmp_path, 1), make_classes_model(tmp_path)
+    for name in ("001", "002"):
+        place = project.folder / "runs" / name
+        place.mkdir(parents=True)
+        save_settings(place / "settings.toml", Settings())
+        shutil.copy(given, place / "model.safetensors")
+    assert [run.name for run in project.runs()] == ["001", "002"] and project.current is None
+    project = open_project(project.folder, project.folder / "runs" / "001")
+    assert project.current == "001" and project.file.start == ""
+    project = open_project(project.folder, given)
+    assert project.current is None and project.model == given.resolve()
+    project.set_model("002")
+    assert open_project(project.folder, given).current == "002"  # it was begun with that model, and is further now
+    project.set_model(None)
+    assert project.model == given.resolve()
+    shutil.rmtree(project.folder / "runs")
+    for wrong in ("002", "../002", ""):
+        with pytest.raises(MissingError):
+            project.set_model(wrong)
+
+
 def test_a_model_that_knows_more_than_the_project_is_refused(tmp_path: Path) -> None:
     project = make_project(tmp_path, 1)
     with pytest.raises(SettingsError, match="knows 3 classes"):
@@ -296,3 +345,52 @@ def test_a_log_is_read_on_while_it_grows(tmp_path: Path) -> None:
 def test_what_is_no_project_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no project"):
         Project(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["classes", "instances"])
+def test_an_image_larger_than_memory_is_predicted_in_blocks(tmp_path: Path, kind: str) -> None:
+    model = make_classes_model(tmp_path) if kind == "classes" else make_model(tmp_path)
+    project, size = open_project(tmp_path / "p", model), (1400, 1100)
+    project.add_image("large.png", save(tmp_path / "large.png", picture(0, size)))
+    whole = project.predict("large", Predictor.load(model, PredictSettings(precision="float32")))
+    labels, probabilities = np.array(whole.labels), np.array(whole.probabilities)
+    expected, unsure = whole.info, np.array(whole.layer("entropy"))
+    small = Predictor.load(model, PredictSettings(max_memory=WORKSPACE + 11_000_000, precision="float32"))
+    assert not fits(small, project.image("large").header)
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(True)
+        return len(asked) < 2
+
+    with pytest.raises(InterruptedError):
+        project.predict("large", small, stop)
+    assert project.prediction("large") is not None  # the one before
+    found = project.predict("large", small)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert np.abs(found.probabilities.astype(int) - probabilities).max() <= 1
+    assert np.abs(found.layer("entropy").astype(int) - unsure).max() <= 2
+    assert found.info.objects == expected.objects
+    assert found.info.expected_dice == pytest.approx(expected.expected_dice, abs=1e-4)
+    assert sorted(p.name for p in found.folder.parent.iterdir()) == ["large"]
+    assert {p.suffix for p in found.folder.iterdir()} == {".npy", ".json"}
+
+
+def test_pages_of_a_stack_are_trained_on_where_they_are_annotated(tmp_path: Path) -> None:
+    project = make_project(tmp_path, 2, kept=2)
+    for name in ("one", "three"):
+        stack = np.stack([picture(k) for k in range(6)])
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", stack + len(name), photometric="minisblack", metadata={"axes": "ZYX"}
+        )
+        project.add_image(f"{name}.tif", tmp_path / f"{name}.tif")
+        labels = np.full(stack.shape, 255, np.uint8)
+        labels[1], labels[4, :30] = truth(1), truth(4)[:30]
+        project.keep(name, labels, NEW)
+        stack[0, 0, 0] += 1
+    parts = prepare(project.folder).parts
+    examples = {e.name: e for e in (*parts.train, *parts.validation)}
+    pages = {"one_001", "one_004", "three_001", "three_004"}
+    assert set(examples) == {"image 0", "image 1", *pages}
+    assert {examples[name].group for name in pages} == {"one", "three"}
+    assert (examples["one_004"].labels[30:] == 255).all() and (examples["one_004"].labels[:30] == truth(4)[:30]).all()

@@ -142,6 +142,37 @@ while True:
 """
 
 
+COUNTER = """
+import sys
+import numpy as np
+from pathlib import Path
+from useg.project import Project
+from useg.project.masks import StaleError
+project, won = Project(Path(sys.argv[1])), 0
+for _ in range(40):
+    seen = project.labels("image 0")
+    count = 0 if seen.source == "new" else sum(int(bit) << k for k, bit in enumerate(seen.array[0, :10]))
+    labels = np.zeros(seen.array.shape, np.uint8)
+    labels[0, :10] = [count + 1 >> k & 1 for k in range(10)]
+    labels[1, 0] = int(sys.argv[2])
+    try:
+        (project.keep if won % 2 else project.write_draft)("image 0", labels, seen.version)
+        won += 1
+    except StaleError:
+        pass
+print(won)
+"""
+
+
+def test_no_change_of_two_processes_is_lost(tmp_path: Path) -> None:
+    project = make_project(tmp_path, 1)
+    command = [sys.executable, "-c", COUNTER, str(project.folder)]
+    children = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(2)]
+    won = [int(child.communicate()[0]) for child in children]
+    labels = project.labels("image 0").array
+    assert sum(int(bit) << k for k, bit in enumerate(labels[0, :10])) == sum(won) and min(won) > 0
+
+
 def test_a_writer_that_is_killed_leaves_whole_files_and_no_lock(tmp_path: Path) -> None:
     project, seen = make_project(tmp_path, 1), set()
     for attempt in range(5):
@@ -165,13 +196,15 @@ def test_a_writer_that_is_killed_leaves_whole_files_and_no_lock(tmp_path: Path) 
 
 def test_what_killed_writers_left_is_swept_but_not_what_is_being_written(tmp_path: Path) -> None:
     project = make_project(tmp_path, 1, kept=1)
-    old, new = (project.folder / "masks" / f"{MARK}{word}.png" for word in ("old", "new"))
-    for path in (old, new):
+    names = (f"{MARK}old.png", f".{MARK}old.host.1.png", f"{MARK}new.png", "mine.new-old.png")
+    old, inner, new, other = (project.folder / "masks" / name for name in names)
+    for path in (old, inner, new, other):
         path.write_bytes(b"half")
-    os.utime(old, (1, 1))
-    assert list(project.masks.kept()) == ["image 0"]
+    for path in (old, inner, other):
+        os.utime(path, (1, 1))
+    assert set(project.masks.kept()) == {"image 0", "mine.new-old"}
     project.masks.sweep()
-    assert not old.exists() and new.exists()
+    assert not old.exists() and not inner.exists() and new.exists() and other.exists()
 
 
 def test_the_lock_is_told_of_when_another_holds_it(tmp_path: Path) -> None:

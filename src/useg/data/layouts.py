@@ -28,7 +28,7 @@ from useg.data.legend_file import NAMES as LEGEND_NAMES
 from useg.data.legend_file import find_legend, from_json
 from useg.data.outlines import from_coco, from_labelme, is_coco, is_labelme, load_json
 from useg.data.project_file import PROJECT, Kind, is_project, read_project
-from useg.data.stacks import find_stacks, read_stacks
+from useg.data.stacks import annotated_pages, find_stacks, read_stacks
 from useg.errors import DataError, MissingError
 from useg.images import files
 
@@ -151,7 +151,11 @@ def read_kept(folder: Path) -> list[Pair]:
 
 
 def _read_project(folder: Path) -> _Found:
-    return _Found(f"a project ({PROJECT}), images that have a mask", read_kept(folder), masks=read_project(folder).kind)
+    """Pages of stacks are images for now, those of which something is annotated."""
+    legend = find_legend(folder)
+    void = next((each.value for each in legend[1] if each.ignore), None) if legend else None
+    pairs = [page for pair in read_kept(folder) for page in annotated_pages(pair, void)]
+    return _Found(f"a project ({PROJECT}), images that have a mask", pairs, masks=read_project(folder).kind)
 
 
 def _read_nnunet(folder: Path) -> _Found:

@@ -51,6 +51,22 @@ def read_stacks(folder: Path) -> tuple[str, list[Pair]]:
     return kind, pairs[0] + [replace(pair, split="test") for each in pairs[1:] for pair in each]
 
 
+def annotated_pages(pair: Pair, void: int | None) -> list[Pair]:
+    """A pair for every page of a stack that is annotated, if only in part, all of one group; else the pair itself.
+
+    Args:
+        pair: an image and its mask. void: the mask value of pixels that nobody annotated.
+
+    Raises DataError as `read_stacks`, ImageError where the mask cannot be read.
+    """
+    if not _are_stacks(pair.image, pair.mask):
+        return [pair]
+    pages = _pages_of(pair.image, pair.mask)
+    annotated = [bool((page != void).any()) for page in files.read_mask(pair.mask)]
+    kept = [each for each, known in zip(pages, annotated, strict=True) if known] or pages
+    return [replace(each, group=pair.name) for each in kept]
+
+
 def warn_of_one_stack(pairs: Sequence[Pair]) -> list[Problem]:
     """That neighbours in a stack resemble each other: a score on one part of it says little of another stack."""
     if pairs[0].page is None or len({pair.image for pair in pairs}) > 1:

@@ -5,6 +5,7 @@ masks.py        masks and drafts: whole files, no change lost
 lock.py         one writer at a time
 classes.py      what the numbers in masks mean, in files and outside
 names.py        what images may be called
+predicting.py   one image predicted, in memory or in blocks
 predictions.py  what models say, kept
 runs.py         the runs
 improve.py      a training from the masks that were kept

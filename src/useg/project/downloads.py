@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Integer
 
-from useg.errors import MissingError, SettingsError
+from useg.errors import MissingError, SettingsError, SizeError
 from useg.images import read, write_labels
 from useg.objects.outlines import write_geojson, write_rois
 from useg.objects.table import object_table, write_table
@@ -46,6 +46,8 @@ def export_labels(project: Project, name: str, what: What, folder: Path) -> Path
         colours = [each.colour for each in classes.entries] if flat else []
         write_labels(target, classes.to_file(labels), colours=colours, like=header)
         return target
+    if what != "table" and labels.ndim == 3:
+        raise SizeError(f"{what}: is made of images, and {name} is a stack; take the table, or labels")
     objects = _without_unknown(labels)
     if what == "geojson":
         target, painted = folder / f"{name}.geojson", classes.entries[1]

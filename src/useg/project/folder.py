@@ -7,7 +7,7 @@ Project    everything that the page, or a script, does with it; whatever it says
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,16 +20,18 @@ from useg.data.dataset import Pair, describe_size, size_fault
 from useg.data.legend_file import find_legend
 from useg.data.project_file import Kind, ProjectFile, is_project, read_project
 from useg.errors import DataError, MissingError, SettingsError
-from useg.images import Header, read
+from useg.images import Header
 from useg.predict import Predictor
 from useg.project.arrivals import add
 from useg.project.begin import begin, require_fitting
 from useg.project.classes import Classes, new_classes, of_entries, of_prediction
 from useg.project.masks import Labels, Masks
-from useg.project.predictions import Kept, Predictions, predict_image
+from useg.project.predicting import Told, fits, predict_blocks, predict_image
+from useg.project.predictions import Kept, Predictions
 from useg.project.runs import RUNS, Digests, Run, list_runs
 from useg.project.stock import Stock
 from useg.project.writing import locked
+from useg.store_plan import file_state
 from useg.unet.model import ModelCard, find_model, read_card
 
 Source = Literal["best", "mask", "draft", "prediction"]
@@ -67,7 +69,8 @@ def open_project(folder: Path, model: Path | None = None) -> Project:
     """The project in a folder. An empty or new folder, and one that holds images/, becomes one.
 
     Args:
-        model: a model file or run folder elsewhere that becomes the project's model; a new project has its classes.
+        model: a model file or run folder that becomes the project's model, if it was not given before; a new project
+            has its classes.
 
     Raises:
         OutputError: the folder holds other things. MissingError, ModelError: there is no such model.
@@ -79,12 +82,16 @@ def open_project(folder: Path, model: Path | None = None) -> Project:
     if not is_project(folder):
         begin(folder, card)
     project = Project(folder)
+    if not (found := find_legend(folder)) or not any(entry.ignore for entry in found[1]):
+        project.classes.save(folder)  # training must know what nobody annotated
     project.masks.sweep()
     if model is not None and card is not None:
         project.require_fitting(card, model)
-        given = str(find_model(model).resolve())
-        if project.file.start != given:
-            project._save(model=given, start=given)
+        given = find_model(model).resolve()
+        if given.parent.parent == project.folder / RUNS:
+            project.set_model(given.parent.name)
+        elif project.file.start != str(given):
+            project._save(model=str(given), start=str(given))
     return project
 
 
@@ -129,7 +136,11 @@ class Project:
         Raises:
             SettingsError: that cannot be.
         """
-        old = self.classes
+        with locked(self.folder):
+            return self._set_classes(named, kind)
+
+    def _set_classes(self, named: Sequence[tuple[str, tuple[int, int, int] | None]], kind: Kind | None) -> Classes:
+        old, file = self.classes, self.file
         new = old.changed(kind or old.kind, named)
         less = new.kind != old.kind or len(new.entries) < len(old.entries)
         if less and (there := [*self.masks.kept(), *self.masks.drafts()]):
@@ -140,7 +151,7 @@ class Project:
         if less and (card := self.card) is not None:
             require_fitting(new, card, "the project's model")
         new.save(self.folder)
-        self._save(kind=new.kind)
+        file.model_copy(update={"kind": new.kind}).save(self.folder)
         return new
 
     # Images.
@@ -150,7 +161,7 @@ class Project:
         model = self._model_digest()
         paths, drafts = self.stock.paths(), self.masks.drafts()
         kept = self.masks.of_images(paths)
-        return [self._entry(name, path, model, draft=name in drafts, kept=name in kept) for name, path in paths.items()]
+        return [self._entry(name, path, model, drafts.get(name), kept.get(name)) for name, path in paths.items()]
 
     def image(self, name: str) -> ImageEntry:
         """One image.
@@ -158,10 +169,8 @@ class Project:
         Raises:
             MissingError: there is no such image.
         """
-        draft, kept = self.masks.draft(name), self.masks.mask(name)
-        return self._entry(
-            name, self.stock.path(name), self._model_digest(), draft=draft is not None, kept=kept is not None
-        )
+        path, draft, kept = self.stock.path(name), self.masks.draft(name), self.masks.mask(name)
+        return self._entry(name, path, self._model_digest(), draft, kept)
 
     def add_image(self, name: str, file: Path) -> ImageEntry:
         """Copy a file into the project under a safe name; the same bytes again, under whatever name, change nothing.
@@ -169,7 +178,7 @@ class Project:
         Raises:
             ImageError: it is no image that useg reads. OutputError: another image has this name.
         """
-        return self.image(add(self.folder, self.stock.folder, self.stock.paths(), name, file))
+        return self.image(add(self.folder, self.stock, name, file))
 
     # Labels.
 
@@ -226,6 +235,11 @@ class Project:
         return find_model(self.folder / given) if given else None
 
     @property
+    def has_model(self) -> bool:
+        """Whether there is a current model, and its file is there."""
+        return self._model_digest() is not None
+
+    @property
     def card(self) -> ModelCard | None:
         """The card of the current model. Raises as `model`, and ModelError."""
         return read_card(self.model) if self.model else None
@@ -267,23 +281,34 @@ class Project:
         """See that a model knows no class that the project does not. Raises SettingsError."""
         require_fitting(self.classes, card, str(model))
 
-    def predict(self, name: str, predictor: Predictor) -> Kept:
+    def predict(self, name: str, predictor: Predictor, go_on: Callable[[], bool] = lambda: True) -> Kept:
         """Predict an image with the current model, which is given ready to run, and keep what it says.
+
+        An image that does not fit in memory is predicted in blocks, through a store on disk.
+
+        Args:
+            go_on: asked between blocks; after False, InterruptedError is raised, and the next call goes on from there.
 
         Raises:
             MissingError: there is no such image, or no model. ImageError: it is not one for this model.
+            MissingExtraError: it does not fit in memory, and zarr is not installed.
         """
-        model, path = self.model, self.stock.path(name)
+        begun, path, model = time.monotonic(), self.stock.path(name), self.model
         if model is None:
             raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
-        digest = self._digests.of(model)
-        self.require_fitting(predictor.card, model)
-        begun = time.monotonic()
-        image = read(path, alpha=predictor.card.alpha)
-        prediction, objects, network = predict_image(predictor, image)
-        seconds = time.monotonic() - begun, network
-        names = [each.name for each in predictor.card.classes]
-        return self.predictions.save(name, path, digest, prediction, names, objects, seconds)
+        card, digest, state = predictor.card, self._digests.of(model), file_state(path)
+        self.require_fitting(card, model)
+        if read_card(model) != card:
+            raise SettingsError(f"{name}: the project got another model meanwhile; predict again")
+        names = [each.name for each in card.classes]
+        if fits(predictor, self.stock.header(path)):
+            said = predict_image(predictor, path)
+            return self.predictions.save(name, state, digest, said, names, time.monotonic() - begun)
+
+        def write(work: Path) -> Told:
+            return predict_blocks(predictor, model, path, work, go_on)
+
+        return self.predictions.save_blocks(name, state, digest, write, names, begun)
 
     def prediction(self, name: str, run: str | None = None) -> Kept | None:
         """What the current model, or a run's, said of an image as its file is now; None where that is not known.
@@ -335,10 +360,10 @@ class Project:
         except MissingError:
             return None
 
-    def _entry(self, name: str, path: Path, model: str | None, *, draft: bool, kept: bool) -> ImageEntry:
+    def _entry(self, name: str, path: Path, model: str | None, draft: Path | None, kept: Path | None) -> ImageEntry:
         header, error = self.stock.header_or_error(path)
         found = self.predictions.find(name, path, model) if model else None
-        version = self.masks.version(name) if draft or kept else None
+        version = self.masks.version_of(draft, kept) if draft or kept else None
         state: State = "draft" if draft else "kept" if kept else "predicted" if found else "new"
         return ImageEntry(name, path, header, state, version, found.info.expected_dice if found else None, error)
 

@@ -27,7 +27,6 @@ from useg.atomic import sync, telling
 from useg.data.dataset import MASK_FOLDERS, folder_of, stem_of, without_mark
 from useg.errors import MissingError, OutputError
 from useg.images import Header, is_image_file, read_mask, write_labels
-from useg.images.image import MAX_BYTES
 from useg.project.classes import Classes
 from useg.project.writing import locked, new_beside, sweep
 
@@ -75,14 +74,14 @@ class Masks:
         return _by_stem(self.folder / DRAFTS)
 
     def mask(self, name: str) -> Path | None:
-        """The mask of an image: of its name, or of that and a word such as `_mask`; None where it has none."""
-        there = self.kept()
-        return there.get(name) or next((path for stem, path in there.items() if without_mark(stem) == name), None)
+        """The mask of an image, None where it has none."""
+        return self.of_images((name,)).get(name)
 
-    def of_images(self, names: Collection[str]) -> set[str]:
-        """Those of the images that have a mask."""
-        stems = self.kept().keys()
-        return {name for name in names if name in stems} | {n for s in stems if (n := without_mark(s)) in names and n}
+    def of_images(self, names: Collection[str]) -> dict[str, Path]:
+        """The masks of those images that have one: of their name, or of that and a word such as `_mask`."""
+        there = self.kept()
+        marked = {name: path for stem, path in there.items() if (name := without_mark(stem)) in names and name}
+        return marked | {name: path for name, path in there.items() if name in names}
 
     def draft(self, name: str) -> Path | None:
         """The draft of an image, None where it has none."""
@@ -90,7 +89,11 @@ class Masks:
 
     def version(self, name: str) -> str:
         """That of an image's labels as they are now."""
-        marks = [self._checksum(path) if path else "" for path in (self.draft(name), self.mask(name))]
+        return self.version_of(self.draft(name), self.mask(name))
+
+    def version_of(self, draft: Path | None, mask: Path | None) -> str:
+        """That of these files of an image."""
+        marks = [self._checksum(path) if path else "" for path in (draft, mask)]
         return _short(" ".join(marks).encode()) if any(marks) else NEW
 
     def read(self, path: Path, classes: Classes) -> Integer[np.ndarray, "*size"]:
@@ -99,7 +102,7 @@ class Masks:
         Raises:
             ImageError, MissingError: it cannot be read. DataError: it holds other values than the project's.
         """
-        return classes.from_file(read_mask(path, max_bytes=4 * MAX_BYTES), path)
+        return classes.from_file(read_mask(path), path)
 
     def write(
         self,
@@ -171,7 +174,7 @@ class Masks:
     def _is_there(self, name: str, labels: Integer[np.ndarray, "*size"], classes: Classes, *, keep: bool) -> bool:
         draft = self.draft(name)
         path = draft if not keep else self.mask(name) if draft is None else None
-        return path is not None and np.array_equal(classes.from_file(read_mask(path), path), labels)
+        return path is not None and np.array_equal(self.read(path, classes), labels)
 
     def _require(self, name: str, version: str) -> None:
         if (present := self.version(name)) != version:

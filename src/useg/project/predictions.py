@@ -9,26 +9,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Integer, UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from useg.atomic import replacing_folder
+from useg.atomic import move_folder, replacing_folder, telling
 from useg.errors import MissingError
-from useg.images.image import Image
-from useg.metrics.uncertainty import entropy
-from useg.predict import Prediction, Predictor, in_blocks
-from useg.runner import Runner
+from useg.project.predicting import LABELS, PROBABILITIES, Said, Told
 from useg.store_plan import file_state
 
 INFO = "info.json"
+MOST_MODELS = 3
+"""Whose predictions are kept: the current model's, and those of some before it to compare with and go back to."""
 
 
 class Info(BaseModel):
@@ -74,12 +75,12 @@ class Kept:
     @property
     def labels(self) -> Integer[np.ndarray, "*size"]:
         """Classes, or numbers of objects, `[Z] Y X`; a view of the file."""
-        return self._array("labels")
+        return self._array(LABELS)
 
     @property
     def probabilities(self) -> UInt8[np.ndarray, "k *size"]:
         """Of each class, 255 is certain; a view of the file."""
-        return self._array("probabilities")
+        return self._array(PROBABILITIES)
 
     @property
     def layers(self) -> list[tuple[str, str]]:
@@ -127,100 +128,65 @@ class Predictions:
         return None
 
     def save(
-        self,
-        name: str,
-        source: Path,
-        model: str,
-        prediction: Prediction,
-        names: Sequence[str],
-        objects: Integer[np.ndarray, "*size"] | None,
-        seconds: tuple[float, float],
+        self, name: str, source: dict[str, Any], model: str, said: Said, names: Sequence[str], seconds: float
     ) -> Kept:
-        """Keep a prediction, with its objects where the model tells them apart. An earlier one of it goes.
+        """Keep what a model said of an image in `seconds`; what it said of it earlier goes.
+
+        Args:
+            source: the state of the image's file before it was read. names: of the classes.
 
         Raises:
             OutputError: the disk is full.
         """
-        info = Info(
-            model=model,
-            source=file_state(source),
-            seconds=seconds[0],
-            network_seconds=seconds[1],
-            expected_dice=prediction.expected_dice,
-            warnings=prediction.warnings,
-            objects=None if objects is None else int(objects.max(initial=0)),
-            names=list(names),
-        )
-        maps = [] if prediction.uncertainty is None else list(prediction.uncertainty)
-        maps = maps or [entropy(prediction.probabilities)]
         place = self._place(name, model)
+        self._make_room(place.parent)
         with replacing_folder(place) as new:
-            new.mkdir()
-            np.save(new / "labels.npy", prediction.labels if objects is None else objects)
-            np.save(new / "probabilities.npy", np.stack([to_bytes(plane) for plane in prediction.probabilities]))
-            for what, values in zip(("entropy", "disagreement"), maps, strict=False):
-                np.save(new / f"{what}.npy", to_bytes(values))
-            (new / INFO).write_text(info.model_dump_json(), encoding="utf-8")
+            new.mkdir(exist_ok=True)
+            np.save(new / f"{LABELS}.npy", said.labels)
+            np.save(new / f"{PROBABILITIES}.npy", said.probabilities)
+            for what, values in said.maps.items():
+                np.save(new / f"{what}.npy", values)
+            info = self._note(new, source, model, said.told, names, seconds)
         return Kept(place, info)
+
+    def save_blocks(
+        self,
+        name: str,
+        source: dict[str, Any],
+        model: str,
+        write: Callable[[Path], Told],
+        names: Sequence[str],
+        begun: float,
+    ) -> Kept:
+        """As `save`, of a prediction that is written to a folder, which is there again for whoever goes on with it.
+
+        Args:
+            begun: when it began, of `time.monotonic`.
+        """
+        place = self._place(name, model)
+        self._make_room(place.parent)
+        work = place.with_name(f".{place.name}.blocks")
+        work.mkdir(parents=True, exist_ok=True)
+        told = write(work)
+        info = self._note(work, source, model, told, names, time.monotonic() - begun)
+        with telling(place):
+            move_folder(work, place)
+        return Kept(place, info)
+
+    def _make_room(self, mine: Path) -> None:
+        """Forget what models said that nobody has asked for longest."""
+        if mine.is_dir() or not mine.parent.is_dir():
+            return
+        there = sorted((p for p in mine.parent.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in there[MOST_MODELS - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _note(
+        self, folder: Path, source: dict[str, Any], model: str, told: Told, names: Sequence[str], seconds: float
+    ) -> Info:
+        info = Info(model=model, source=source, seconds=seconds, names=list(names), **dataclasses.asdict(told))
+        (folder / INFO).write_text(info.model_dump_json(), encoding="utf-8")
+        return info
 
     def _place(self, name: str, model: str) -> Path:
         return self.folder / ".cache" / "predictions" / model[:16] / name
-
-
-def to_bytes(values: Float[np.ndarray, "*size"]) -> UInt8[np.ndarray, "*size"]:
-    """0..1 as 0..255."""
-    result = np.empty(values.shape, np.uint8)
-
-    def fill(rows: slice) -> None:
-        result[rows] = np.rint(values[rows] * 255)
-
-    in_blocks(fill, values.shape)
-    return result
-
-
-class Timed:
-    """A runner that counts the seconds that it runs."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner, self.seconds = runner, 0.0
-
-    def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "p *kept"]:
-        """Run it."""
-        begun = time.monotonic()
-        result = self._runner(tile, keep)
-        self.seconds += time.monotonic() - begun
-        return result
-
-
-def predict_image(predictor: Predictor, image: Image) -> tuple[Prediction, Integer[np.ndarray, "*size"] | None, float]:
-    """What a model says of an image, its objects where it tells them apart, and the seconds that its network took.
-
-    A model of images predicts a stack slice by slice.
-
-    Raises:
-        ImageError: another number of channels than the model knows.
-    """
-    timed = Timed(predictor.runner)
-    timing = Predictor(predictor.card, timed, predictor.settings)
-    if predictor.card.network.dims == 2 and image.array.ndim == 4:
-        spacing = image.spacing and image.spacing[1:]
-        slices = [
-            timing.predict(Image(image.array[:, z], "CYX", spacing, image.unit, image.path))
-            for z in range(image.array.shape[1])
-        ]
-        prediction = _stacked(slices)
-    else:
-        prediction = timing.predict(image)
-    objects = predictor.objects(prediction) if predictor.card.objects is not None else None
-    return prediction, objects, timed.seconds
-
-
-def _stacked(slices: Sequence[Prediction]) -> Prediction:
-    """The predictions of the slices of a stack as one."""
-    maps = [each.uncertainty for each in slices if each.uncertainty is not None]
-    return Prediction(
-        np.stack([each.labels for each in slices]),
-        np.stack([each.probabilities for each in slices], axis=1),
-        list(dict.fromkeys(warning for each in slices for warning in each.warnings)),
-        np.stack(maps, axis=1) if maps else None,
-    )

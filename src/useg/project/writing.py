@@ -72,7 +72,8 @@ def new_beside(target: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Take away what writers who were killed left in a folder."""
-    for path in folder.glob(f"{MARK}*") if folder.is_dir() else ():
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > FORGOTTEN:
-                path.unlink()
+    for pattern in (f"{MARK}*", f".{MARK}*"):  # useg.atomic puts a dot before
+        for path in folder.glob(pattern) if folder.is_dir() else ():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > FORGOTTEN:
+                    path.unlink()

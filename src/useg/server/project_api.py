@@ -104,7 +104,10 @@ async def predict(services: ServicesOf, project: ProjectOf, name: str, request: 
     await run_in_threadpool(project.stock.path, name)
 
     def work(left: threading.Event) -> Predicted:
-        info = project.predict(name, services.require_predictor(left)).info
+        try:
+            info = project.predict(name, services.require_predictor(left), lambda: not left.is_set()).info
+        except InterruptedError:
+            raise HTTPException(503, "the server is stopping; the next prediction goes on from here") from None
         return Predicted(
             run=project.current,
             seconds=info.seconds,

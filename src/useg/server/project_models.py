@@ -54,13 +54,17 @@ class ImageInfo(BaseModel):
 
 
 class ProjectInfo(BaseModel):
-    """The project: `model` is the run that is current, `kept` how many images have a mask."""
+    """The project: `model` is the run that is current, `kept` how many images have a mask.
+
+    The model that the project began with is no run: then `model` is null, and `has_model` true.
+    """
 
     name: str
     folder: str
     kind: Kind
     classes: list[ModelClass]
     model: str | None
+    has_model: bool
     images: list[ImageInfo]
     kept: int
     can_improve: bool
@@ -76,6 +80,7 @@ class ProjectInfo(BaseModel):
             kind=classes.kind,
             classes=classes_of(classes),
             model=project.current,
+            has_model=project.has_model,
             images=[ImageInfo.of(entry, ranked.get(entry.name)) for entry in project.images()],
             kept=len(project.kept()),
             can_improve=why is None,

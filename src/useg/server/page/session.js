@@ -1,0 +1,147 @@
+/** One open image: its labels, the tools over it, and their way to the server. */
+
+import {LabelLayer} from "./labels.js";
+import {Saver} from "./saver.js";
+import {Editor} from "./tools.js";
+
+const ARRAYS = {uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array};
+
+/** Path of an image in the HTTP interface. */
+export const pathOf = (name) => `/api/images/${encodeURIComponent(name)}`;
+
+/**
+ * Ask for labels.
+ * @param {import("./api.js").Api} api
+ * @param {string} name of the image
+ * @param {string} source "best", "prediction", ...
+ * @returns {Promise<{data: object, shape: number[], source: string, version: string}>} shape is Z, Y, X
+ */
+export async function fetchLabels(api, name, source = "best") {
+    const {data, headers} = await api.bytes(`${pathOf(name)}/labels?source=${source}`);
+    return {
+        data: new ARRAYS[headers.get("X-Useg-Dtype")](data),
+        shape: headers.get("X-Useg-Shape").split(",").map(Number),
+        source: headers.get("X-Useg-Source"),
+        version: (headers.get("ETag") ?? "0").replace(/^W\//, "").replaceAll('"', ""),
+    };
+}
+
+/** A layer of labels that were fetched, for a project's classes. */
+export function layerOf({data, shape}, project) {
+    const [slices, height, width] = shape;
+    const colours = project.classes.map(({colour}) => colour);
+    return new LabelLayer({width, height, slices, data, kind: project.kind, colours});
+}
+
+/** Events: "change" (labels were changed), "pick" (tool, size or value was), "state" (of the saver). */
+export class Session extends EventTarget {
+    /** Where the labels come from: "draft", "mask", "prediction" or "new" (nothing); "draft" once they were changed. */
+    source = "new";
+    /** Whether the labels began with nothing annotated. */
+    fresh = false;
+    #api;
+    #viewer;
+
+    /**
+     * @param {import("./api.js").Api} api
+     * @param {import("./viewer.js").Viewer} viewer which shows the image already
+     * @param {string} name of the image
+     * @param {object} view its view document
+     * @param {object} labels from `fetchLabels`
+     * @param {object} project
+     */
+    constructor(api, viewer, name, view, labels, project) {
+        super();
+        this.#api = api;
+        this.#viewer = viewer;
+        this.name = name;
+        this.view = view;
+        this.#take(labels, project);
+    }
+
+    #take(labels, project) {
+        this.source = labels.source;
+        this.fresh = this.source === "new";
+        this.layer = layerOf(labels, project);
+        this.layer.slice = this.#viewer.slice;
+        this.#viewer.overlays = [this.layer];
+        this.editor = new Editor(this.#viewer, this.layer);
+        this.saver = new Saver(this.#api, this.name, this.layer, labels.version);
+        this.editor.addEventListener("change", () => this.changed());
+        this.editor.addEventListener("pick", ({detail}) => this.#tell("pick", detail));
+        this.saver.addEventListener("state", ({detail}) => this.#tell("state", detail));
+        this.#viewer.redraw();
+    }
+
+    /** Put other labels in the place of these, which are dropped; the tools stay as they are. */
+    replace(labels, project) {
+        const {tool, size, value} = this.editor;
+        const same = this.layer.kind === project.kind && value < project.classes.length;
+        this.close();
+        this.#take(labels, project);
+        Object.assign(this.editor, {tool, size}, same && project.kind === "classes" ? {value} : {});
+    }
+
+    /** Write other labels over these, as a change of this image. */
+    overwrite(data) {
+        this.layer.data.set(data);
+        this.changed();
+        this.#viewer.redraw();
+    }
+
+    /** The labels were changed here. */
+    changed() {
+        this.source = "draft";
+        this.saver.touch();
+        this.#tell("change");
+    }
+
+    /** The labels as they are now, apart from what comes. */
+    snapshot() {
+        const {data, slices, height, width} = this.layer;
+        return {data: data.slice(), shape: [slices, height, width]};
+    }
+
+    /** Whether nothing is annotated as background, but something is painted and something not annotated. */
+    get onlyForeground() {
+        const {data, none} = this.layer;
+        return data.includes(none) && !data.includes(0) && data.some((label) => label !== none);
+    }
+
+    /** Whether nothing at all is annotated. */
+    get empty() {
+        const {data, none} = this.layer;
+        return data.every((label) => label === none);
+    }
+
+    /** What was not painted is background. */
+    fillBackground() {
+        const {data, none} = this.layer;
+        for (let k = data.indexOf(none); k >= 0; k = data.indexOf(none, k + 1)) data[k] = 0;
+        this.changed();
+        this.#viewer.redraw();
+    }
+
+    /** How many objects there are. */
+    countObjects() {
+        const {data, none} = this.layer;
+        const seen = new Set();
+        let before = 0;
+        for (const label of data) {
+            if (label !== before) seen.add((before = label));
+        }
+        seen.delete(0);
+        seen.delete(none);
+        return seen.size;
+    }
+
+    /** Let go, without sending anything. */
+    close() {
+        this.editor.close();
+        this.saver.close();
+    }
+
+    #tell(type, detail) {
+        this.dispatchEvent(new CustomEvent(type, {detail}));
+    }
+}

@@ -1,0 +1,1 @@
+"""Large images and layers, seen tile by tile."""
