@@ -86,7 +86,7 @@ export class Gallery {
             make("span", {class: "state", "data-state": state}, icon(`state-${state}`), WORDS[state]),
             make("span", {class: "facts", text: facts(info)}),
             rank === null ? null : make("span", {class: "rank", text: rank === 1 ? "Next" : String(rank)}),
-            rank === null || !info.reason || rank > 3 ? null : make("span", {class: "reason", text: info.reason}),
+            rank !== 1 || !info.reason ? null : make("span", {class: "reason", text: capital(info.reason)}),
         );
     }
 
@@ -105,8 +105,8 @@ export class Gallery {
             const {ranked} = await this.#app.api.post("/api/suggest");
             await this.#app.refresh();
             if (ranked.length) {
-                const {name, reason} = ranked[0];
-                toast(`Next: ${name}. ${capital(reason)}.`, {action: ["Open", () => this.#app.open(name).catch(complain)]});
+                const {name} = ranked[0];
+                toast(`${name} would help most.`, {action: ["Open", () => this.#app.open(name).catch(complain)]});
             }
         } catch (error) {
             complain(error);
@@ -124,5 +124,5 @@ function facts(info) {
 }
 
 function capital(text) {
-    return text ? text[0].toUpperCase() + text.slice(1) : "It would help most";
+    return text[0].toUpperCase() + text.slice(1);
 }

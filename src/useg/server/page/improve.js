@@ -142,11 +142,12 @@ export class Improve {
             minutes === null ? null : `${Number(minutes.toFixed(1))} min`,
         ].filter((each) => each);
         return make("li", {class: "run"},
-            make("div", {}, make("b", {text: `Model ${run}`}), make("div", {class: "facts", text: told.join(" · ")})),
+            make("b", {text: `Model ${run}`}),
             report ? reportLink(run) : make("span"),
             current
                 ? make("span", {class: "now", text: "In use"})
-                : button("Use", {class: "small", "aria-label": `Use model ${run}`, on: {click: () => this.use(run)}}));
+                : button("Use", {class: "small", "aria-label": `Use model ${run}`, on: {click: () => this.use(run)}}),
+            make("div", {class: "facts", text: told.join(" · ")}));
     }
 }
 

@@ -28,6 +28,8 @@ export class LabelLayer {
     /** Part of the screen's width that is drawn: {from, to} in 0..1, or null for all. */
     clip = null;
     visible = true;
+    /** Whether lines mark what nobody annotated. */
+    hatch = true;
     /** Number of the object that is drawn with a dashed border, or null. */
     selected = null;
     #samples = new Uint32Array(0);
@@ -131,7 +133,7 @@ export class LabelLayer {
                 if (label === 0 || label === OUTSIDE) continue;
                 if (label === none) {
                     const line = (hatch + i + j) % HATCH;
-                    if (line < 2) screen[to] = line ? DARK : PALE;
+                    if (line < 2 && this.hatch) screen[to] = line ? DARK : PALE;
                     continue;
                 }
                 const border =

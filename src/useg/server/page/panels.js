@@ -56,7 +56,6 @@ export class Panels {
         setText(byId("opacity-value"), `${Math.round(100 * this.#opacity)} %`);
         if (!layer) return;
         Object.assign(layer, {style: this.#style, opacity: this.#opacity});
-        layer.hatch = !this.#app.image.fresh;
         layer.visible = this.#shown && byId("layer").value === "labels";
         this.#app.compare?.look(this.#style, this.#opacity);
         this.#app.viewer.redraw();

@@ -37,8 +37,6 @@ export function layerOf({data, shape}, project) {
 export class Session extends EventTarget {
     /** Where the labels come from: "draft", "mask", "prediction" or "new" (nothing); "draft" once they were changed. */
     source = "new";
-    /** Whether the labels began with nothing annotated. */
-    fresh = false;
     #api;
     #viewer;
 
@@ -61,9 +59,10 @@ export class Session extends EventTarget {
 
     #take(labels, project) {
         this.source = labels.source;
-        this.fresh = this.source === "new";
         this.layer = layerOf(labels, project);
         this.layer.slice = this.#viewer.slice;
+        // An image that nobody painted yet is not hatched all over.
+        this.layer.hatch = this.source !== "new";
         this.#viewer.overlays = [this.layer];
         this.editor = new Editor(this.#viewer, this.layer);
         this.saver = new Saver(this.#api, this.name, this.layer, labels.version);
@@ -84,14 +83,13 @@ export class Session extends EventTarget {
 
     /** Write other labels over these, as a change of this image. */
     overwrite(data) {
-        this.layer.data.set(data);
-        this.changed();
-        this.#viewer.redraw();
+        this.editor.assign(data);
     }
 
     /** The labels were changed here. */
     changed() {
         this.source = "draft";
+        this.#hatchIfTold();
         this.saver.touch();
         this.#tell("change");
     }
@@ -100,6 +98,13 @@ export class Session extends EventTarget {
     snapshot() {
         const {data, slices, height, width} = this.layer;
         return {data: data.slice(), shape: [slices, height, width]};
+    }
+
+    /** Once something is background, it must differ from what nobody annotated. */
+    #hatchIfTold() {
+        if (this.layer.hatch || !this.layer.data.includes(0)) return;
+        this.layer.hatch = true;
+        this.#viewer.redraw();
     }
 
     /** Whether nothing is annotated as background, but something is painted and something not annotated. */
@@ -116,10 +121,7 @@ export class Session extends EventTarget {
 
     /** What was not painted is background. */
     fillBackground() {
-        const {data, none} = this.layer;
-        for (let k = data.indexOf(none); k >= 0; k = data.indexOf(none, k + 1)) data[k] = 0;
-        this.changed();
-        this.#viewer.redraw();
+        this.editor.relabel(this.layer.none, 0);
     }
 
     /** How many objects there are. */

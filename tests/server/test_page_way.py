@@ -1,0 +1,371 @@
+"""The whole way through the page in a real browser: first visit, drop, overlay, paint, keep, improve, go back, download."""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from servers import png_of, running
+
+from models import make_card, make_network
+from useg.server import ServeSettings
+from useg.unet.model import InputSeen, save_model
+from useg.unet.settings import UNetSettings
+
+SIZE = (96, 128)
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+PATIENCE = 60_000
+NETWORK = UNetSettings(padding="same", norm="batch", depth=1, width=4)
+
+
+def picture(seed: int) -> np.ndarray:
+    """A bright disc on noise."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    disc = (y - random.integers(30, 66)) ** 2 + (x - random.integers(30, 98)) ** 2 < 400
+    return (60 + 120 * disc + random.integers(0, 40, SIZE)).astype(np.uint8)
+
+
+@dataclass
+class Place:
+    """A server, its project's folder, and where pictures of its page go."""
+
+    url: str
+    folder: Path
+    shots: Path
+    asked: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def page(self, browser: Any, size: dict[str, int] = DESK, **options: object) -> Iterator[Any]:
+        """The page; whatever it complains of, or asks of others, fails the test."""
+        page = browser.new_page(viewport=size, **options)
+        page.set_default_timeout(PATIENCE)
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", lambda message: self.told.append(message.text))
+        page.on("pageerror", lambda error: self.told.append(str(error)))
+        page.goto(self.url)
+        yield page
+        page.close()
+        assert [url for url in self.asked if not url.startswith((self.url, "blob:"))] == []
+        assert self.told == []
+
+    def masks(self) -> dict[str, np.ndarray]:
+        return {path.stem: np.asarray(Image.open(path)) for path in (self.folder / "masks").glob("*.png")}
+
+
+@contextmanager
+def served(root: Path, model: Path | None) -> Iterator[Place]:
+    folder, shots = root / "project", root / "shots"
+    shots.mkdir()
+    with running(ServeSettings(project=folder, model=model), root / "log") as (_, url):
+        yield Place(url, folder, shots)
+    assert (root / "log").read_text() == ""
+
+
+@pytest.fixture(scope="module")
+def begun(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """An empty folder without a model."""
+    with served(tmp_path_factory.mktemp("begun"), None) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def known(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """An empty folder and a small model of two classes."""
+    root = tmp_path_factory.mktemp("known")
+    seen = InputSeen(dtype="uint8", low=[0], high=[255])
+    save_model(root / "model.safetensors", make_card(NETWORK, input=seen), make_network(NETWORK, 0).state_dict())
+    with served(root, root / "model.safetensors") as place:
+        yield place
+
+
+def drop(page: Any, images: dict[str, np.ndarray]) -> None:
+    """Drop files onto the page as people do."""
+    files = [[name, list(png_of(image))] for name, image in images.items()]
+    page.evaluate(
+        """files => {
+            const data = new DataTransfer();
+            for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name));
+            for (const type of ["dragenter", "drop"])
+                document.body.dispatchEvent(new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer: data}));
+        }""",
+        files,
+    )
+
+
+def overlay(page: Any) -> int:
+    """How many pixels of the image's overlay have a colour."""
+    return page.evaluate(
+        """() => { const canvas = document.querySelectorAll("#viewer canvas")[1];
+            const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return data.filter((value, k) => k % 4 === 3 && value > 0).length; }"""
+    )
+
+
+def on_screen(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Where a point of an image lies that is shown whole."""
+    box = page.locator("#viewer").bounding_box()
+    scale = min(box["width"] / SIZE[1], box["height"] / SIZE[0])
+    left, top = box["x"] + (box["width"] - SIZE[1] * scale) / 2, box["y"] + (box["height"] - SIZE[0] * scale) / 2
+    return left + x * scale, top + y * scale
+
+
+def stroke(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*on_screen(page, *start))
+    page.mouse.down()
+    page.mouse.move(*on_screen(page, *end), steps=8)
+    page.mouse.up()
+
+
+def distance(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+    """Of the middle of each pixel from a line."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    (x0, y0), (x1, y1) = start, end
+    at = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / ((x1 - x0) ** 2 + (y1 - y0) ** 2), 0, 1)
+    return np.hypot(x - x0 - at * (x1 - x0), y - y0 - at * (y1 - y0))
+
+
+def state(page: Any, name: str) -> Any:
+    return page.locator("#gallery .card", has_text=name).locator(".state")
+
+
+def wait_for_state(page: Any, name: str, words: str) -> None:
+    page.locator("#gallery .card", has_text=name).locator(".state", has_text=words).wait_for()
+
+
+def predicted(page: Any, name: str) -> np.ndarray:
+    answer = page.request.get(f"{page.url.split('#')[0]}api/images/{name}/labels?source=prediction")
+    assert answer.ok
+    return np.frombuffer(answer.body(), np.uint8).reshape(SIZE)
+
+
+def test_first_visit_of_an_empty_folder(browser: Any, begun: Place) -> None:
+    with begun.page(browser) as page:
+        page.locator("#welcome").wait_for()
+        assert page.locator(".steps li").count() == 3
+        page.screenshot(path=begun.shots / "welcome.png")
+        drop(page, {"one.png": picture(1)})
+        wait_for_state(page, "one", "New")
+        page.locator("#welcome").wait_for(state="hidden")
+        assert page.locator("#predict").is_disabled()
+        assert page.locator("#improve").is_disabled()
+        assert "two" in page.locator("#improve-why").inner_text()
+        line = (30, 40), (90, 60)
+        stroke(page, *line)
+        wait_for_state(page, "one", "Draft")
+        page.keyboard.press("k")
+        # What was not painted is not taken for background without asking.
+        page.locator("dialog button[value=background]").click()
+        wait_for_state(page, "one", "Kept")
+        page.screenshot(path=begun.shots / "kept.png")
+        mask, far = begun.masks()["one"], distance(*line)
+        assert (mask[far < 9] == 1).all()
+        assert (mask[far > 11] == 0).all()
+
+
+def test_the_way_from_an_image_to_a_better_model_and_back(browser: Any, known: Place, tmp_path: Path) -> None:
+    with known.page(browser) as page:
+        page.locator("#welcome").wait_for()
+        drop(page, {f"way{k}.png": picture(k) for k in range(3)})
+        wait_for_state(page, "way0", "Predicted")
+        page.wait_for_timeout(100)
+        labels = predicted(page, "way0")
+        assert 0 < (labels == 1).mean() < 1
+        assert overlay(page) > 100
+        page.screenshot(path=known.shots / "overlay.png")
+
+        line = (20.0, 20.0), (100.0, 80.0)
+        stroke(page, *line)
+        page.locator("#keep").click()
+        wait_for_state(page, "way0", "Kept")
+        mask, far = known.masks()["way0"], distance(*line)
+        assert (mask[far < 9] == 1).all()
+        assert (mask[far > 11] == labels[far > 11]).all()
+
+        page.locator("#gallery .card", has_text="way1").click()
+        page.locator("#where", has_text="way1").wait_for()
+        page.keyboard.press("m")
+        wait_for_state(page, "way1", "Predicted")
+        page.keyboard.press("k")
+        wait_for_state(page, "way1", "Kept")
+        assert (known.masks()["way1"] == predicted(page, "way1")).all()
+
+        page.locator("#minutes").fill("0.05")
+        page.locator("#improve").click()
+        page.locator("#improve-run").wait_for()
+        page.screenshot(path=known.shots / "improve.png")
+        page.locator("#improve-done").wait_for()
+        told = page.locator("#improve-done").inner_text()
+        assert re.search(r"Dice on held-out images\s+\d\.\d\d → \d\.\d\d|did not get better", told), told
+        page.screenshot(path=known.shots / "improved.png")
+
+        page.locator("#runs summary").click()
+        assert page.locator(".run").count() == 1
+        report = page.locator(".run a").get_attribute("href")
+        assert page.request.get(known.url.rstrip("/") + report).ok
+        if page.locator("#compare").is_visible():
+            page.locator("#compare-done").click()
+            page.locator("#improve-done button", has_text="Go back").click()
+        elif page.locator(".run button").count():
+            page.locator(".run button").click()
+        page.locator(".toast", has_text="in use").wait_for()
+
+        page.locator("#download-button").click()
+        with page.expect_download() as download:
+            page.locator("dialog a", has_text="All masks").click()
+        download.value.save_as(tmp_path / "masks.zip")
+        with zipfile.ZipFile(tmp_path / "masks.zip") as saved:
+            assert {"masks/way0.png", "masks/way1.png", "legend.csv"} <= set(saved.namelist())
+            assert (np.asarray(Image.open(io.BytesIO(saved.read("masks/way0.png")))) == mask).all()
+        page.keyboard.press("Escape")
+        # A kept image can be taken back: its labels are a draft again.
+        page.locator("#gallery .card", has_text="way1").click()
+        page.locator("#discard", has_text="Take back").click()
+        wait_for_state(page, "way1", "Draft")
+        assert "way1" not in known.masks()
+
+
+def test_by_keyboard_alone(browser: Any, known: Place) -> None:
+    with known.page(browser) as page:
+        page.locator("body[data-view]").wait_for()
+        page.set_input_files("#add-files", {"name": "keys.png", "mimeType": "image/png", "buffer": png_of(picture(7))})
+        wait_for_state(page, "keys", "Predicted")
+        page.keyboard.press("?")
+        page.locator("dialog[open]").wait_for()
+        assert page.locator("dialog dt").count() > 20
+        page.screenshot(path=known.shots / "help.png")
+        page.keyboard.press("Escape")
+        before = predicted(page, "keys")
+        page.locator("#viewer").focus()
+        page.keyboard.press("1" if before[SIZE[0] // 2, SIZE[1] // 2] == 0 else "0")
+        page.keyboard.press("Enter")
+        assert page.locator("#undo").is_enabled()
+        page.keyboard.press("Control+z")
+        assert page.locator("#undo").is_disabled()
+        page.keyboard.press("Control+y")
+        page.keyboard.press("k")
+        wait_for_state(page, "keys", "Kept")
+        mask = known.masks()["keys"]
+        assert mask[SIZE[0] // 2, SIZE[1] // 2] != before[SIZE[0] // 2, SIZE[1] // 2]
+        assert mask[0, 0] == before[0, 0]
+        # The first press of the Tab key leads past all else to the image.
+        page.reload()
+        page.locator("#gallery .card").first.wait_for()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        reached = set()
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        assert {
+            "viewer",
+            "predict",
+            "edit-classes",
+            "opacity",
+            "window-low",
+            "improve",
+            "size",
+            "add-button",
+            "card",
+        } <= reached
+
+
+def test_two_tabs_do_not_overwrite_each_other(browser: Any, known: Place) -> None:
+    known_told = known.told
+    with known.page(browser) as one, known.page(browser) as other:
+        drop(one, {"both.png": picture(8)})
+        wait_for_state(one, "both", "Predicted")
+        other.goto(f"{known.url}#both")
+        other.reload()
+        other.locator("#where", has_text="both").wait_for()
+        stroke(one, (10, 10), (40, 10))
+        wait_for_state(one, "both", "Draft")
+        stroke(other, (80, 80), (110, 80))
+        other.locator("dialog[open]").wait_for()
+        other.screenshot(path=known.shots / "conflict.png")
+        other.locator("dialog button[value=theirs]").click()
+        other.locator("#saved[data-state=saved]").wait_for()
+        answer = other.request.get(f"{known.url}api/images/both/labels?source=draft")
+        draft = np.frombuffer(answer.body(), np.uint8).reshape(SIZE)
+        assert (draft[6:14, 12:38] == 1).all()
+        # The browser itself notes that the stale version was refused.
+        assert all("412" in line for line in known_told)
+        known_told.clear()
+
+
+def test_strokes_are_kept_while_the_server_is_away(browser: Any, known: Place) -> None:
+    with known.page(browser) as page:
+        drop(page, {"away.png": picture(9)})
+        wait_for_state(page, "away", "Predicted")
+        page.context.set_offline(True)
+        stroke(page, (10, 10), (40, 10))
+        page.locator("#saved[data-state=offline]").wait_for()
+        page.locator("#banner").wait_for()
+        page.screenshot(path=known.shots / "away.png")
+        page.context.set_offline(False)
+        page.locator("#saved[data-state=saved]").wait_for()
+        page.locator("#banner").wait_for(state="hidden")
+        wait_for_state(page, "away", "Draft")
+        assert all("ERR_INTERNET_DISCONNECTED" in line for line in known.told)
+        known.told.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_it_fits_is_named_and_can_be_read(browser: Any, known: Place, size: dict[str, int], scheme: str) -> None:
+    with known.page(browser, size, color_scheme=scheme) as page:
+        page.locator("body[data-view=image], body[data-view=empty]").wait_for()
+        drop(page, {"seen.png": picture(10)})
+        page.locator("#where", has_text="seen").wait_for(state="attached")
+        tabs = page.locator("[role=tab]") if size is PHONE else None
+        for k in range(tabs.count() if tabs else 1):
+            if tabs:
+                tabs.nth(k).click()
+            page.screenshot(path=known.shots / f"{scheme}-{size['width']}-{k}.png")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.evaluate(UNNAMED) == []
+            assert page.evaluate(FAINT) == []
+            if size is PHONE:
+                assert page.evaluate(SMALL) == []
+
+
+UNNAMED = """() => [...document.querySelectorAll("button, input, select, a, [role]")]
+    .filter(each => each.checkVisibility() && !["status", "alert", "list"].includes(each.getAttribute("role")))
+    .filter(each => !(each.getAttribute("aria-label") || each.labels?.[0]?.textContent.trim() || each.textContent.trim()
+        || document.getElementById(each.getAttribute("aria-labelledby"))))
+    .map(each => each.outerHTML.slice(0, 90))"""
+"""What a screen reader has no name for."""
+
+SMALL = """() => [...document.querySelectorAll("button, select, input:not([type=radio])")]
+    .filter(each => each.checkVisibility())
+    .map(each => [each.id || each.className, each.getBoundingClientRect()])
+    .filter(([, box]) => box.width && Math.min(box.width, box.height) < 40).map(([name, box]) => `${name} ${box.height}`)"""
+"""What a finger misses."""
+
+FAINT = """() => {
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+        .reduce((sum, c, k) => sum + c * [.2126, .7152, .0722][k], 0);
+    const ground = each => {
+        for (; each; each = each.parentElement) {
+            const [r, g, b, a = 1] = numbers(getComputedStyle(each).backgroundColor);
+            if (a === 1) return [r, g, b];
+        }
+        return [255, 255, 255];
+    };
+    return [...document.querySelectorAll("body *")].filter(each => each.checkVisibility() && !each.closest(":disabled, .icons")
+        && [...each.childNodes].some(node => node.nodeType === 3 && node.textContent.trim()))
+        .map(each => {
+            const [one, other] = [light(numbers(getComputedStyle(each).color)), light(ground(each))].sort((a, b) => b - a);
+            return [`${each.tagName} ${each.className} ${each.textContent.slice(0, 20)}`, (one + .05) / (other + .05)];
+        }).filter(([, contrast]) => contrast < 4.5);
+}"""
+"""Text with less contrast to its ground than WCAG AA asks."""
