@@ -101,8 +101,8 @@ def model_page(name: str, card: ModelCard, report: Report | None, owner: Owner, 
                 "## Scores",
                 *_scores(card, report),
                 "## Validation",
-                "Before you rely on it, annotate a few of your own images and compare: `useg evaluate MODEL FOLDER` scores it "
-                "with 95 % bounds, `useg score PREDICTIONS MASKS` scores label images that any program made.",
+                "Before you rely on it, annotate a few of your own images and compare: `useg evaluate MODEL FOLDER` "
+                "scores it with 95 % bounds, `useg score PREDICTIONS MASKS` scores label images that any program made.",
                 "## Authors and licence",
                 f"Authors: {plain(listing(owner.authors))}." if owner.authors else "Authors: not named.",
                 f"Licence: {plain(owner.licence)}." if owner.licence else NO_LICENCE,
@@ -163,8 +163,8 @@ def _output(card: ModelCard) -> str:
     apart = ""
     if found := card.objects:
         apart = (
-            f" Objects are parted by seeds above {found.seed_threshold:g} that grow above {found.threshold:g}; those of "
-            f"less than {found.smallest} pixels are left out."
+            f" Objects are parted by seeds above {found.seed_threshold:g} that grow above {found.threshold:g}; those "
+            f"of less than {found.smallest} pixels are left out."
         )
     return f"Output: the probability of each class ({names}), calibrated on the held-out images.{apart}"
 
@@ -184,6 +184,6 @@ def _scores(card: ModelCard, report: Report | None) -> list[str]:
         return ["Not scored."]
     dice = ", ".join(f"{plain(one.name)} {figure(value)}" for one, value in zip(card.classes, found, strict=True))
     return [
-        f"Dice of each class: {dice}, on {count(card.scores.get('images', 0), 'image')} held out of the training, which "
-        "chose the model that was kept, so the scores are a little too good. There are no bounds."
+        f"Dice of each class: {dice}, on {count(card.scores.get('images', 0), 'image')} held out of the training. They "
+        "chose the model that was kept, so these scores are a little too good. There are no bounds."
     ]

@@ -1,7 +1,7 @@
 """What a bioimage.io package says of its model: the content of its `bioimageio.yaml`, model format 0.5.
 
-https://github.com/bioimage-io/spec-bioimage-io. Sizes come from the network's stride grid. The format's tiles lie side by
-side, so the halo is chosen such that each of them starts on that grid, see `useg.unet.geometry`.
+https://github.com/bioimage-io/spec-bioimage-io. Sizes come from the network's stride grid. Tiles without their halo lie
+side by side, so the halo is chosen such that each of them starts on that grid, see `useg.unet.geometry`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def describe(name: str, card: ModelCard, network: UNet, report: Report | None, o
         name: of the model. network: one of its networks. report: see `useg.export.about.judge`.
     """
     n = card.network
-    parts = {
+    return {
         "type": "model",
         "name": _name(name),
         "description": " ".join(summary(card, report))[:1000],
@@ -70,6 +70,7 @@ def describe(name: str, card: ModelCard, network: UNet, report: Report | None, o
                 "axes": [*_first_axes(_channel_names(card)), *(_input_axis(card, axis) for axis in range(n.dims))],
                 "data": {"type": "float32"},
                 "test_tensor": {"source": TEST_INPUT},
+                "pad": {"mode": "reflect"},
                 "preprocessing": preprocessing(card),
             }
         ],
@@ -88,7 +89,6 @@ def describe(name: str, card: ModelCard, network: UNet, report: Report | None, o
         "weights": {"onnx": {"source": WEIGHTS, "opset_version": OPSET, "comment": f"written by useg {__version__}"}},
         "config": {"bioimageio": _config(card, network, report), "useg": _useg(card)},
     }
-    return parts
 
 
 def preprocessing(card: ModelCard) -> list[dict[str, Any]]:
@@ -136,7 +136,7 @@ def _output_axis(card: ModelCard, axis: int) -> dict[str, Any]:
 
 def _name(name: str) -> str:
     """Of the letters that the format allows."""
-    return f"{re.sub('[^A-Za-z0-9_+() -]+', ' ', name).strip()[:50]} U-Net".strip()
+    return " ".join([*re.sub("[^A-Za-z0-9_+()-]+", " ", name)[:50].split(), "U-Net"])
 
 
 def _config(card: ModelCard, network: UNet, report: Report | None) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`useg export --to bioimageio`: a model package of bioimage.io, for ilastik, deepImageJ, QuPath and others.
 
-bioimageio.spec (extra `bioimageio`) writes and validates it; the weights are our ONNX graph. The package is kept only if
-its graph, behind the preprocessing that it describes, gives what torch gives, and if the test of bioimageio.core passes
-where that is installed.
+bioimageio.spec (extra `bioimageio`) writes and validates it; the weights are our ONNX graph. The package is kept only
+if that graph, behind the preprocessing that the package describes, gives what torch gives, and if the test of
+bioimageio.core passes where that is installed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ TEST_EDGE = {2: (128, 192), 3: (16, 24)}
 COVER_EDGE = 256
 """Pixels of each half of the cover."""
 ENDS = 0.02
-"""Share of the test image's pixels at either end of its range: more than normalisation leaves out of the statistics."""
+"""Share of the test image's pixels that have the darkest gray value, and the brightest."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def export_bioimageio(
         context = ValidationContext(root=folder, log_warnings=False)
         described = build_description(content, context=context)
         if isinstance(described, InvalidDescr):
-            raise ExportError(f"{out}: {_first_line(described.get_reason())}; nothing was kept, please report it")
+            raise ExportError(f"{out}: {_first_line(described.get_reason() or '')}; nothing was kept, please report it")
         difference = _prove(folder, out, card)
         save_bioimageio_package(described, output_path=temporary)
         tests = _test(temporary, out)
@@ -148,18 +149,15 @@ def _test(package: Path, out: Path) -> int:
 def draw_test_image(card: ModelCard) -> Float32[np.ndarray, "c *size"]:
     """A smooth random pattern in the range of gray values that the model knows, of a size that its package takes.
 
-    Enough pixels are as dark and as bright as any that none counts as an outlier, so that whatever leaves outliers out
-    normalises it like that which does not.
+    As many pixels have one gray value as another, and a few more the darkest and the brightest. So there are neither
+    outliers nor padding, and whatever leaves these out normalises it like that which does not.
     """
     from scipy.ndimage import gaussian_filter
 
-    n, random = card.network, np.random.default_rng(0)
-    low, high = (np.array(ends, np.float32) for ends in (card.input.low, card.input.high))
-    channels = [gaussian_filter(random.normal(size=test_size(n)), 3) for _ in range(n.in_channels)]
-    planes = []
-    for values, darkest, brightest in zip(channels, low, high, strict=True):
-        first, last = np.quantile(values, (ENDS, 1 - ENDS))
-        planes.append(darkest + ((values - first) / (last - first)).clip(0, 1) * (brightest - darkest))
+    random, size, planes = np.random.default_rng(0), test_size(card.network), []
+    for low, high in zip(card.input.low, card.input.high, strict=True):
+        order = gaussian_filter(random.normal(size=size), 3).ravel().argsort().argsort() / (math.prod(size) - 1)
+        planes.append(low + ((order - ENDS) / (1 - 2 * ENDS)).clip(0, 1).reshape(size) * (high - low))
     return np.stack(planes).astype(np.float32)
 
 
@@ -194,9 +192,12 @@ def _draw_cover(
 
 def _use(package: str, card: ModelCard) -> list[str]:
     """How to run it, and where that differs from useg."""
+    g = card.network.geometry
     found = [
-        f"`bioimageio predict {package} --inputs IMAGE` (bioimageio.core) runs it. Programs that read bioimage.io models "
-        "of format 0.5 with ONNX weights can run it too; it was tested with bioimageio.core only.",
+        f"`bioimageio predict {package} --inputs IMAGE --blockwise N` (bioimageio.core) runs it in tiles of "
+        f"{rdf.smallest(g)} + N x {g.stride} pixels along each axis; an image must not be smaller than its tiles. "
+        "Other programs that read bioimage.io models of format 0.5 with ONNX weights should run it too; there it was "
+        "not tested."
     ]
     if card.normalise.kind == "image":
         found.append(
