@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 # Lower floors first. Rooms of one floor know nothing of each other.
 FLOORS = [
     ["errors", "labels"],
-    ["atomic", "machine"],
+    ["atomic", "hub", "machine"],
     ["processes"],
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
