@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from pathlib import Path
@@ -48,7 +49,7 @@ def local_model(model: str | Path, cache: Path | None = None) -> Path:
         import huggingface_hub
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-    huggingface_hub.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else it advertises on the terminal
     endpoint, reason = os.environ.get("HF_ENDPOINT"), ""
     try:
         size = _size(name, revision, endpoint, told)
@@ -100,9 +101,9 @@ def _size(name: str, revision: str | None, endpoint: str | None, told: str) -> i
 
 def _bounded(told: str) -> type:
     """Counts what arrives, in silence, and stops what goes on for longer than was said."""
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
-    class Bounded(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
+    class Bounded(tqdm):  # type: ignore[misc]
         arrived = 0
 
         def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -57,6 +57,21 @@ class UNetSettings(BaseModel):
     def channels(self, level: int) -> int:
         """Channels at `level`: 0 is the finest, `depth` the bottleneck."""
         return self.width * 2 ** (level if self.doublings is None else min(level, self.doublings))
+
+
+class UNetOptions(TypedDict, total=False):
+    """The settings of `UNetSettings` as keywords, so that editors and type checkers know them."""
+
+    dims: Literal[2, 3]
+    depth: int
+    width: int
+    doublings: int | None
+    padding: Literal["valid", "same"]
+    norm: Literal["none", "batch", "batch_after_relu"]
+    up_kernel: Literal[2, 3]
+    head: Literal["1x1", "3x3"]
+    patch: Literal[1, 2, 4]
+    dropout: float
 
 
 def article_settings(**changes: Any) -> UNetSettings:
