@@ -11,6 +11,8 @@ import importlib
 import io
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,12 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     text = page.read_text(encoding="utf-8")
     found = re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(text[: match.start(1)].count("\n"), match[1]) for match in found]
+
+
+def loops_of_others(library: str) -> list[str]:
+    """Blocks of `docs/library.md` that stand alone and need a library which we do not bring."""
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```python {library}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def run_page(page: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +105,17 @@ def test_own_loop_of_the_page_learns(small_set: Path) -> None:
     losses = run_page(ROOT / "docs" / "library.md", SMALL | {"DATA": small_set, "STEPS": 60})["losses"]
     assert len(losses) == 60
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("library", ["lightning", "monai"])
+def test_loops_of_others_run(library: str) -> None:
+    """Where the library is installed, in a process of its own: they set torch up as they like."""
+    (block,) = loops_of_others(library)
+    pytest.importorskip(library, reason=f"pip install {library}")
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for promised in PROMISE.findall(block):
+        assert promised in done.stdout.splitlines()
 
 
 def test_article_learns_cells(small_set: Path) -> None:

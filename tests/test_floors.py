@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 # Lower floors first. Rooms of one floor know nothing of each other.
 FLOORS = [
     ["errors", "labels"],
-    ["atomic", "machine"],
+    ["atomic", "hub", "machine"],
     ["processes"],
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
@@ -18,8 +18,9 @@ FLOORS = [
     ["settings", "inputs", "runner", "engines", "views"],
     ["plan", "predict", "run_data"],
     ["blocks", "evaluate", "checkpoint", "pace", "card"],
-    ["workers", "validate", "start", "export"],
+    ["workers", "validate", "start"],
     ["report"],
+    ["export"],
     ["store_plan"],
     ["predict_store"],
     ["predict_files"],

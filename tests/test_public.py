@@ -1,8 +1,11 @@
 """The public names of `useg`, and that nothing heavy is loaded before it is needed."""
 
 import importlib
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +89,22 @@ def test_every_error_is_ours_and_a_builtin() -> None:
     for kind in kinds:
         assert len(kind.__bases__) == 2
         assert kind.__bases__[1].__module__ == "builtins"
+
+
+@pytest.mark.long
+def test_users_see_types(tmp_path: Path) -> None:
+    """`mypy --strict` on a file of a user's: no public name is Any, and a wrong call is told."""
+    names = sorted(NAMES)
+    lines = ["import useg", *(f"reveal_type(useg.{name})" for name in names), 'useg.UNet(1, 2, padding="none")']
+    (tmp_path / "user.py").write_text("\n".join(lines))
+    options = ["--strict", "--no-incremental", "--config-file=", "--follow-imports=silent"]
+    command = [sys.executable, "-m", "mypy", *options, tmp_path / "user.py"]
+    source = Path(useg.__file__).parents[1]
+    said = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"MYPYPATH": str(source)}
+    )
+    told = dict(re.findall(r"user\.py:(\d+): \w+: (.*)", said.stdout))
+    for line, name in enumerate(names, 2):
+        assert told[str(line)].startswith("Revealed type is"), (name, told)
+        assert told[str(line)] != 'Revealed type is "Any"', name
+    assert "arg-type" in told[str(len(lines))]

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from useg import machine
 from useg.engines.runner import ExportedRunner
 from useg.errors import ImageError, SettingsError
+from useg.hub import local_model
 from useg.images.image import Image
 from useg.images.windows import windows_of
 from useg.inputs import glance, resize, size_as_in_training, unlike_training
@@ -93,13 +94,14 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, settings: PredictSettings | None = None) -> Predictor:
-        """From a model file, an exported one (`.onnx` or `.xml`, needs no torch) or a run folder.
+        """From a model file, an exported one (`.onnx` or `.xml`, needs no torch), a run folder, or
+        `hf://owner/name`.
 
         Raises:
-            MissingError, ModelError, SettingsError: see `load_runner`.
+            MissingError, ModelError, SettingsError: see `load_runner` and `useg.hub.local_model`.
         """
         settings = settings or PredictSettings()
-        card, runner = load_runner(Path(path), settings)
+        card, runner = load_runner(local_model(path), settings)
         # What was found is kept, so that whoever stores the settings can do the same again.
         found = {"precision": runner.precision} | (
             {"device": runner.device} if isinstance(runner, ExportedRunner) else {}

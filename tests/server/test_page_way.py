@@ -1,4 +1,5 @@
-"""The whole way through the page in a real browser: first visit, drop, overlay, paint, keep, improve, go back, download."""
+"""The whole way through the page in a real browser: drop, overlay, paint, keep, improve, go back, download."""
+# ruff: noqa: E501
 
 import io
 import re

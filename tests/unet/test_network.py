@@ -1,6 +1,7 @@
 """The network: the paper's numbers, the article's numbers, and what every form of it must do."""
 
 import math
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from useg.errors import SizeError
 from useg.unet.network import UNet, crop_and_concat, fold_batch_norm
-from useg.unet.settings import UNetSettings, article_settings, volume_settings
+from useg.unet.settings import UNetOptions, UNetSettings, article_settings, volume_settings
 
 
 def parameters(network: nn.Module) -> int:
@@ -50,6 +51,12 @@ def test_an_axis_can_be_left_alone() -> None:
             UNetSettings(dims=3, depth=2, **wrong)
     with pytest.raises(ValidationError, match="of volumes only"):
         UNetSettings(flat=(1, 0, 0))
+
+
+def test_its_keywords_are_its_settings() -> None:
+    keywords = get_type_hints(UNetOptions)
+    fields = {name: field.annotation for name, field in UNetSettings.model_fields.items()}
+    assert fields == {"in_channels": int, "classes": int, **keywords}
 
 
 def test_the_network_of_the_article() -> None:

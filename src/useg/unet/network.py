@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from useg.errors import SizeError
 from useg.unet.geometry import Rise
-from useg.unet.settings import UNetSettings
+from useg.unet.settings import UNetOptions, UNetSettings
 
 STRIP_ROWS, STRIP_PIXELS = 32, 1 << 17
 """A strip of a window has so many rows at least, and about so many pixels: they stay in the cache between layers."""
@@ -58,7 +58,7 @@ class UNet(nn.Module):
         pydantic.ValidationError: a keyword is not a setting or has a value that it cannot have.
     """
 
-    def __init__(self, in_channels: int = 1, classes: int = 2, **settings: Any) -> None:
+    def __init__(self, in_channels: int = 1, classes: int = 2, **settings: Unpack[UNetOptions]) -> None:
         super().__init__()
         s = self.settings = UNetSettings(in_channels=in_channels, classes=classes, **settings)
         self.geometry, self.axes = s.geometry, s.axes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -90,6 +90,24 @@ class UNetSettings(BaseModel):
     def inner_channels(self, level: int) -> int:
         """Channels between the two convolutions of the contracting block, or of the bottleneck, of `level`."""
         return self.width * 2 ** (level if self.doublings is None else min(level, self.doublings))
+
+
+class UNetOptions(TypedDict, total=False):
+    """The settings of `UNetSettings` as keywords, so that editors and type checkers know them."""
+
+    dims: Literal[2, 3]
+    depth: int
+    width: int
+    doubling: Literal["after_pool", "before_pool"]
+    doublings: int | None
+    padding: Literal["valid", "same"]
+    norm: Literal["none", "batch", "batch_after_relu"]
+    up_kernel: Literal[2, 3]
+    head: Literal["1x1", "3x3"]
+    patch: Literal[1, 2, 4]
+    flat: tuple[int, ...]
+    pools: tuple[int, ...]
+    dropout: float
 
 
 def article_settings(**changes: Any) -> UNetSettings:
