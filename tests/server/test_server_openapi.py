@@ -3,18 +3,17 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from models import make_image, make_model
 from schemathesis import GenerationMode
 from schemathesis.python import asgi
 from servers import PORT, png_of
 
+from models import make_image, make_model
 from useg.server import ServeSettings, jobs
 from useg.server.app import create_app
 
