@@ -30,7 +30,9 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     Raises:
         UsegError: the project's folder or the model cannot be used.
+        SettingsError: others can reach it, and there is no token, or a short one.
     """
+    settings.require_token()
     services = Services(settings)
 
     @asynccontextmanager
