@@ -21,6 +21,7 @@ from useg.unet.model import read_card
 from useg.unet.openvino_header import weights_of
 from useg.unet.settings import UNetSettings
 
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 openvino = pytest.importorskip("openvino")
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; import useg.cli; useg.cli.main()"

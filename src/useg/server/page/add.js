@@ -1,6 +1,6 @@
 /** Adding images: by a button, dropped anywhere, or pasted. */
 
-import {byId, complain, toast} from "./dom.js";
+import { byId, complain, toast } from "./dom.js";
 
 /**
  * Let images be added.
@@ -42,23 +42,25 @@ function setUpDrop(app) {
 function named(file) {
     if (file.name !== "image.png") return file;
     const time = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
-    return new File([file], `pasted-${time}.png`, {type: file.type});
+    return new File([file], `pasted-${time}.png`, { type: file.type });
 }
 
 /** Upload files one after the other; the first is opened, and painted by the model if there is one. */
 async function addAll(app, files) {
     let first = null;
     for (const [k, file] of files.entries()) {
-        const done = app.busy(files.length > 1 ? `Adding image ${k + 1} of ${files.length} …` : `Adding ${file.name} …`);
+        const done = app.busy(
+            files.length > 1 ? `Adding image ${k + 1} of ${files.length} …` : `Adding ${file.name} …`,
+        );
         try {
             const info = await app.api.post(`/api/images?name=${encodeURIComponent(file.name)}`, file);
             app.added(info);
             if (!first) {
                 first = info.name;
-                app.open(first, {predict: true}).catch(complain);
+                app.open(first, { predict: true }).catch(complain);
             }
         } catch (error) {
-            toast(`${file.name}: ${error.message}`, {wrong: true});
+            toast(`${file.name}: ${error.message}`, { wrong: true });
             if (!error.status) break;
         } finally {
             done();

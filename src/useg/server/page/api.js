@@ -48,8 +48,8 @@ export class Api extends EventTarget {
 
     /** @returns {Promise<{data: ArrayBuffer, headers: Headers}>} @throws {ApiError} */
     async bytes(path) {
-        const response = await this.#ask(path, {method: "GET"});
-        return {data: await response.arrayBuffer(), headers: response.headers};
+        const response = await this.#ask(path, { method: "GET" });
+        return { data: await response.arrayBuffer(), headers: response.headers };
     }
 
     /**
@@ -60,12 +60,12 @@ export class Api extends EventTarget {
      */
     events(path, onmessage) {
         const source = new EventSource(path);
-        source.onmessage = ({data}) => onmessage(JSON.parse(data)) === false && source.close();
+        source.onmessage = ({ data }) => onmessage(JSON.parse(data)) === false && source.close();
         return () => source.close();
     }
 
     async #json(method, path, body, headers = {}) {
-        const init = {method, headers: {...headers}};
+        const init = { method, headers: { ...headers } };
         if (isRaw(body)) {
             init.headers["Content-Type"] ??= "application/octet-stream";
             init.body = body;

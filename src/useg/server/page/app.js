@@ -1,25 +1,26 @@
 /** The page: what is open, what was said last, and who tells whom. */
 
-import {setUpAdding} from "./add.js";
-import {Api} from "./api.js";
-import {Compare} from "./compare.js";
-import {ask, byId, complain, later, make, setText, toast} from "./dom.js";
-import {Gallery} from "./gallery.js";
-import {showDownloads, showHelp, showModel} from "./help.js";
-import {Improve} from "./improve.js";
-import {setUpKeys} from "./keyboard.js";
-import {Legend} from "./legend.js";
-import {Panels} from "./panels.js";
-import {fetchLabels, pathOf, Session} from "./session.js";
-import {Toolbar} from "./toolbar.js";
-import {Viewer} from "./viewer.js";
+import { setUpAdding } from "./add.js";
+import { Api } from "./api.js";
+import { Compare } from "./compare.js";
+import { byId, complain, later, setText, toast } from "./dom.js";
+import { Gallery } from "./gallery.js";
+import { showDownloads, showHelp, showModel } from "./help.js";
+import { Improve } from "./improve.js";
+import { setUpKeys } from "./keyboard.js";
+import { Legend } from "./legend.js";
+import { Panels } from "./panels.js";
+import { askBackground, askWhoseLabels, sureToDiscard, sureToLeave } from "./questions.js";
+import { fetchLabels, pathOf, Session } from "./session.js";
+import { Toolbar } from "./toolbar.js";
+import { Viewer } from "./viewer.js";
 
 const SAVED = {
     saved: "Saved",
     unsaved: "Saving …",
     saving: "Saving …",
     offline: "Not saved: the server is away, your strokes are kept here",
-    conflict: "Not saved: changed elsewhere",
+    conflict: "Not saved: changed elsewhere, press Keep to choose",
     error: "Not saved",
 };
 
@@ -28,7 +29,7 @@ export class App {
     api = new Api();
     viewer = new Viewer(byId("viewer"));
     /** What GET /api/project said last. */
-    project = {name: "", kind: "classes", classes: [], images: [], kept: 0, model: null, has_model: false};
+    project = { name: "", kind: "classes", classes: [], images: [], kept: 0, model: null, has_model: false };
     /** What GET /api/runs said last. */
     runs = [];
     /** The open image, a `Session`, or null. */
@@ -51,8 +52,8 @@ export class App {
     async begin() {
         await this.refresh();
         const asked = decodeURIComponent(location.hash.slice(1));
-        const {images} = this.project;
-        const first = images.find(({name}) => name === asked) ?? images.find(({error}) => !error);
+        const { images } = this.project;
+        const first = images.find(({ name }) => name === asked) ?? images.find(({ error }) => !error);
         if (first) await this.open(first.name);
         await this.improve.begin();
     }
@@ -65,7 +66,7 @@ export class App {
 
     /** Show everything as it is now. */
     update() {
-        const {name, model, has_model: has, images} = this.project;
+        const { name, model, has_model: has, images } = this.project;
         document.title = name ? `${name} · useg` : "useg";
         document.body.dataset.view = images.length ? "image" : "empty";
         byId("welcome").hidden = images.length > 0;
@@ -80,8 +81,8 @@ export class App {
 
     /** An image was added. */
     added(info) {
-        const images = this.project.images.filter(({name}) => name !== info.name);
-        this.project = {...this.project, images: [...images, info]};
+        const images = this.project.images.filter(({ name }) => name !== info.name);
+        this.project = { ...this.project, images: [...images, info] };
         this.update();
     }
 
@@ -90,7 +91,7 @@ export class App {
      * @param {string} name
      * @param {{predict?: boolean}} options predict: let the model paint it when nobody did yet
      */
-    async open(name, {predict = false} = {}) {
+    async open(name, { predict = false } = {}) {
         const turn = ++this.#opening;
         const done = this.busy("Opening …");
         try {
@@ -99,7 +100,10 @@ export class App {
             const wanted = predict && this.project.has_model && this.#info(name)?.state === "new";
             const predicted = wanted ? this.api.post(`${pathOf(name)}/prediction`) : null;
             predicted?.catch(() => {}); // told below, when its turn comes
-            const [view, labels] = await Promise.all([this.api.get(`${pathOf(name)}/view`), fetchLabels(this.api, name)]);
+            const [view, labels] = await Promise.all([
+                this.api.get(`${pathOf(name)}/view`),
+                fetchLabels(this.api, name),
+            ]);
             if (turn !== this.#opening) return;
             this.#show(name, view, labels);
             done();
@@ -111,17 +115,18 @@ export class App {
 
     /** Let the model paint the open image. What people painted stays, and is compared with it. */
     async predict() {
-        const {image} = this;
+        const { image } = this;
         if (!image || !this.project.has_model || byId("predict").disabled) return;
         await this.#paint(this.api.post(`${pathOf(image.name)}/prediction`));
     }
 
     /** The open image is right. */
     async keep() {
-        const {image} = this;
+        const { image } = this;
         if (!image || byId("keep").disabled) return;
+        if (image.saver.state === "conflict") return this.#solveConflict();
         if (image.empty) return toast("Paint something first, then keep it.");
-        if (image.onlyForeground && !(await this.#askBackground(image))) return;
+        if (image.onlyForeground && !(await this.#settleBackground(image))) return;
         try {
             await image.saver.keep();
             image.source = "mask";
@@ -134,11 +139,11 @@ export class App {
 
     /** Throw the changes of the open image away; of a kept one, do not learn from it any more. */
     async discard() {
-        const {image} = this;
+        const { image } = this;
         if (!image || byId("discard").disabled) return;
         try {
             if (image.source === "mask") await this.#takeBack(image);
-            else if (await this.#sureToDiscard()) await image.saver.discard();
+            else if (await sureToDiscard()) await image.saver.discard();
             else return;
             await this.#reload();
         } catch (error) {
@@ -149,14 +154,14 @@ export class App {
     /** Change the names, colours or kind of the classes. */
     async setClasses(kind, classes) {
         await this.image?.saver.flush();
-        this.project = await this.api.put("/api/project/classes", {kind, classes});
+        this.project = await this.api.put("/api/project/classes", { kind, classes });
         if (this.image) await this.#reload();
         this.update();
     }
 
     /** Another model is used now: its labels of the open image, beside what was there before. */
-    async modelChanged({compare = false} = {}) {
-        const {image} = this;
+    async modelChanged({ compare = false } = {}) {
+        const { image } = this;
         if (!image) return;
         const own = ["draft", "mask"].includes(image.source);
         if (own && !compare) return;
@@ -165,7 +170,7 @@ export class App {
             return;
         }
         const before = compare && image.source !== "new" ? image.snapshot() : null;
-        await this.#paint(this.api.post(`${pathOf(image.name)}/prediction`), {before});
+        await this.#paint(this.api.post(`${pathOf(image.name)}/prediction`), { before });
     }
 
     /** Open the image before or after this one. */
@@ -180,7 +185,7 @@ export class App {
      * @returns {() => void} to be called when it is done
      */
     busy(words) {
-        const entry = {words};
+        const entry = { words };
         this.#busy.push(entry);
         this.#showBusy();
         return () => {
@@ -199,11 +204,11 @@ export class App {
         this.viewer.open(name, view);
         this.image = new Session(this.api, this.viewer, name, view, labels, this.project);
         this.image.addEventListener("change", () => this.#changed());
-        this.image.addEventListener("pick", ({detail}) => {
+        this.image.addEventListener("pick", ({ detail }) => {
             this.toolbar.picked(detail.tool);
             this.legend.update();
         });
-        this.image.addEventListener("state", ({detail}) => this.#saverIs(detail));
+        this.image.addEventListener("state", ({ detail }) => this.#saverIs(detail));
         history.replaceState(null, "", `#${encodeURIComponent(name)}`);
         this.panels.open(view);
         this.toolbar.apply();
@@ -212,11 +217,11 @@ export class App {
     }
 
     /** Wait for a prediction of the open image, and show it. */
-    async #paint(predicted, {before = null} = {}) {
-        const {image} = this;
+    async #paint(predicted, { before = null } = {}) {
+        const { image } = this;
         const done = this.busy("The model is painting …");
         try {
-            const {warnings} = await predicted;
+            const { warnings } = await predicted;
             const labels = await fetchLabels(this.api, image.name, "prediction");
             if (image !== this.image) return;
             const own = ["draft", "mask"].includes(image.source);
@@ -233,7 +238,11 @@ export class App {
 
     #compare(before, after, own) {
         const use = own ? () => this.#useLabels(after) : null;
-        this.compare.open({labels: before, name: own ? "Yours" : "Before"}, {labels: after, name: own ? "The model" : "After"}, use);
+        this.compare.open(
+            { labels: before, name: own ? "Yours" : "Before" },
+            { labels: after, name: own ? "The model" : "After" },
+            use,
+        );
     }
 
     /** Show labels that are on the server in the place of the open image's own. */
@@ -257,47 +266,25 @@ export class App {
 
     /** Send what is not saved yet; false when people want to stay. */
     async #leave() {
-        const {image} = this;
+        const { image } = this;
         if (!image) return true;
         await image.saver.flush();
-        if (image.saver.dirty && !(await this.#sureToLeave())) return false;
+        if (image.saver.dirty && !(await sureToLeave())) return false;
         image.close();
         this.image = null;
         return true;
     }
 
-    async #sureToLeave() {
-        const words = "What you painted on this image is not saved yet. If you leave it now, it is lost.";
-        const actions = [["leave", "Leave it"], ["", "Stay", "primary"]];
-        return (await ask("Not saved yet", [make("p", {text: words})], actions)) === "leave";
-    }
-
-    async #sureToDiscard() {
-        const words = "What you painted on this image since it was last kept is thrown away.";
-        const actions = [["", "Cancel"], ["discard", "Discard", "primary"]];
-        return (await ask("Discard your changes?", [make("p", {text: words})], actions)) === "discard";
-    }
-
-    async #askBackground(image) {
-        const names = this.project.classes.map(({name}) => name);
-        const words = `You painted ${this.project.kind === "instances" ? "objects" : names.slice(1).join(", ")}, and nothing else. `
-            + `Is everything that you did not paint ${names[0]}?`;
-        const answer = await ask("And the rest?", [make("p", {text: words})],
-            [["unknown", "No, I did not look there"], ["background", `Yes, it is ${names[0]}`, "primary"]]);
-        if (answer === "background") image.fillBackground();
-        return answer !== "";
-    }
-
     async #takeBack(image) {
         await image.saver.flush();
-        await this.api.delete(`${pathOf(image.name)}/mask`, {"If-Match": `"${image.saver.version}"`});
+        await this.api.delete(`${pathOf(image.name)}/mask`, { "If-Match": `"${image.saver.version}"` });
     }
 
     #sayKept() {
-        const next = this.project.images.filter(({state, error}) => state !== "kept" && !error);
+        const next = this.project.images.filter(({ state, error }) => state !== "kept" && !error);
         const best = next.toSorted((a, b) => (a.rank ?? 1e9) - (b.rank ?? 1e9))[0];
-        const action = best ? ["Next image", () => this.open(best.name, {predict: true}).catch(complain)] : null;
-        toast(best ? "Kept." : "Kept. All images are done.", {action});
+        const action = best ? ["Next image", () => this.open(best.name, { predict: true }).catch(complain)] : null;
+        toast(best ? "Kept." : "Kept. All images are done.", { action });
     }
 
     #changed() {
@@ -316,10 +303,15 @@ export class App {
         if (state === "conflict") this.#solveConflict().catch(complain);
     }
 
+    /** False when people want to look again first. */
+    async #settleBackground(image) {
+        const answer = await askBackground(this.project);
+        if (answer === "background") image.fillBackground();
+        return answer !== "";
+    }
+
     async #solveConflict() {
-        const words = "This image was painted in another tab or program since you opened it. Which labels shall stay?";
-        const actions = [["theirs", "Load theirs"], ["mine", "Keep mine", "primary"]];
-        const answer = await ask("Changed elsewhere", [make("p", {text: words})], actions);
+        const answer = await askWhoseLabels();
         if (answer === "mine") await this.image.saver.keepMine();
         if (answer === "theirs") await this.#reload();
     }
@@ -329,8 +321,8 @@ export class App {
     }
 
     #updateActions() {
-        const {image} = this;
-        const {source} = image ?? {source: "new"};
+        const { image } = this;
+        const { source } = image ?? { source: "new" };
         const dirty = Boolean(image?.saver.dirty);
         byId("predict").disabled = !image || !this.project.has_model;
         byId("predict").title = this.project.has_model
@@ -340,9 +332,10 @@ export class App {
         setText(byId("keep").lastChild, source === "mask" && !dirty ? "Kept" : "Keep");
         byId("discard").disabled = !image || !["draft", "mask"].includes(source);
         setText(byId("discard").lastChild, source === "mask" ? "Take back" : "Discard");
-        byId("discard").title = source === "mask"
-            ? "Do not learn from this image; what is painted stays here"
-            : "Throw away what you changed on this image";
+        byId("discard").title =
+            source === "mask"
+                ? "Do not learn from this image; what is painted stays here"
+                : "Throw away what you changed on this image";
         const info = image && this.#info(image.name);
         setText(byId("where"), info ? `${info.file} · ${info.width} × ${info.height} · ${info.dtype}` : "");
     }
@@ -358,12 +351,16 @@ export class App {
         this.api.addEventListener("away", () => this.#isAway(true));
         this.api.addEventListener("back", () => this.#isAway(false));
         document.addEventListener("visibilitychange", () => document.hidden || this.#refreshSoon());
-        for (const tab of document.querySelectorAll("[role=tab]")) tab.addEventListener("click", () => showTab(tab.dataset.tab));
+        for (const tab of document.querySelectorAll("[role=tab]"))
+            tab.addEventListener("click", () => showTab(tab.dataset.tab));
     }
 
     #isAway(away) {
         byId("banner").hidden = !away;
-        setText(byId("banner"), away ? "The server is away. Start it again with “useg serve”; this page tries by itself." : "");
+        setText(
+            byId("banner"),
+            away ? "The server is away. Start it again with “useg serve”; this page tries by itself." : "",
+        );
         if (!away) this.#refreshSoon();
     }
 }

@@ -1,7 +1,7 @@
 /** Two sets of labels of the open image, side by side behind a line that can be moved. */
 
-import {byId, setText} from "./dom.js";
-import {layerOf} from "./session.js";
+import { byId, setText } from "./dom.js";
+import { layerOf } from "./session.js";
 
 /** The comparison. While it is open, the labels can not be changed. */
 export class Compare {
@@ -16,7 +16,7 @@ export class Compare {
         byId("compare-at").addEventListener("input", () => this.#split(byId("compare-at").value / 100));
         byId("compare-done").addEventListener("click", () => this.close());
         byId("compare-use").addEventListener("click", () => this.#useAfter());
-        app.viewer.addEventListener("compare", ({detail}) => this.#layers && this.#split(detail.at));
+        app.viewer.addEventListener("compare", ({ detail }) => this.#layers && this.#split(detail.at));
     }
 
     /** Whether two sets of labels are shown. */
@@ -31,10 +31,10 @@ export class Compare {
      * @param {() => void} [use] takes the labels after into the open image
      */
     open(before, after, use = null) {
-        const {viewer, image, project} = this.#app;
-        const {style, opacity} = image.layer;
-        this.#layers = [before, after].map(({labels}) => {
-            return Object.assign(layerOf(labels, project), {style, opacity, slice: viewer.slice});
+        const { viewer, image, project } = this.#app;
+        const { style, opacity } = image.layer;
+        this.#layers = [before, after].map(({ labels }) => {
+            return Object.assign(layerOf(labels, project), { style, opacity, slice: viewer.slice });
         });
         this.#use = use;
         this.#overlays = viewer.overlays;
@@ -46,7 +46,7 @@ export class Compare {
         byId("compare").hidden = false;
         document.body.classList.add("comparing");
         this.#split(0.5);
-        byId("compare-at").focus({preventScroll: true});
+        byId("compare-at").focus({ preventScroll: true });
     }
 
     /** Show the slice of a stack in both. */
@@ -56,7 +56,7 @@ export class Compare {
 
     /** Give both the look of the labels. */
     look(style, opacity) {
-        for (const layer of this.#layers ?? []) Object.assign(layer, {style, opacity});
+        for (const layer of this.#layers ?? []) Object.assign(layer, { style, opacity });
     }
 
     /** Back to the image's own labels. */
@@ -78,8 +78,8 @@ export class Compare {
 
     #split(at) {
         const [before, after] = this.#layers;
-        before.clip = {from: 0, to: at};
-        after.clip = {from: at, to: 1};
+        before.clip = { from: 0, to: at };
+        after.clip = { from: at, to: 1 };
         byId("compare-at").value = 100 * at;
         byId("compare-line").style.left = `${100 * at}%`;
         this.#app.viewer.redraw();

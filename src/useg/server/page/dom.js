@@ -9,10 +9,10 @@ export const byId = (id) => document.getElementById(id);
 /**
  * A new element.
  * @param {string} tag
- * @param {object} attributes `text` is its text, `on` an object of listeners, `class` its classes; others are attributes
+ * @param {object} attributes `text` is its text, `on` an object of listeners; all others are attributes
  * @param {...(Node|string)} children
  */
-export function make(tag, {text, on = {}, ...attributes} = {}, ...children) {
+export function make(tag, { text, on = {}, ...attributes } = {}, ...children) {
     const element = document.createElement(tag);
     for (const [key, value] of Object.entries(attributes)) setAttribute(element, key, value);
     for (const [type, heard] of Object.entries(on)) element.addEventListener(type, heard);
@@ -36,12 +36,12 @@ function setAttribute(element, key, value) {
 
 /** One of the page's icons. */
 export function icon(name) {
-    return svg("svg", {class: "icon", "aria-hidden": "true"}, svg("use", {href: `#i-${name}`}));
+    return svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
 }
 
 /** A button with an icon and words. */
-export function button(words, {name = null, ...attributes} = {}) {
-    return make("button", {type: "button", ...attributes}, name && icon(name), words);
+export function button(words, { name = null, ...attributes } = {}) {
+    return make("button", { type: "button", ...attributes }, name && icon(name), words);
 }
 
 /** Set text only where it changed, so that screen readers are not told twice. */
@@ -54,18 +54,19 @@ export function setText(element, text) {
  * @param {string} text
  * @param {{action?: [string, () => void], wrong?: boolean}} options a button with its words; whether something failed
  */
-export function toast(text, {action = null, wrong = false} = {}) {
-    const line = make("div", {class: "toast"}, wrong ? icon("warn") : null, make("span", {text}));
+export function toast(text, { action = null, wrong = false } = {}) {
+    const line = make("div", { class: "toast" }, wrong ? icon("warn") : null, make("span", { text }));
     const close = () => line.remove();
-    if (action) line.append(button(action[0], {on: {click: () => (close(), action[1]())}}));
-    line.append(make("button", {type: "button", "aria-label": "Close", on: {click: close}}, icon("close")));
-    byId("toasts").replaceChildren(...[...byId("toasts").children].slice(-2), line);
+    if (action) line.append(button(action[0], { on: { click: () => (close(), action[1]()) } }));
+    line.append(make("button", { type: "button", "aria-label": "Close", on: { click: close } }, icon("close")));
+    const others = [...byId("toasts").children].filter((each) => each.querySelector("span").textContent !== text);
+    byId("toasts").replaceChildren(...others.slice(-2), line);
     setTimeout(close, action || wrong ? 2 * TOAST_MS : TOAST_MS);
 }
 
 /** Say in one line what went wrong. */
 export function complain(error) {
-    toast(error.message || "Something went wrong. Try again.", {wrong: true});
+    toast(error.message || "Something went wrong. Try again.", { wrong: true });
 }
 
 /**
@@ -80,11 +81,11 @@ export function ask(title, body, actions = []) {
     if (dialog.open) dialog.close("");
     byId("dialog-title").textContent = title;
     byId("dialog-body").replaceChildren(...body);
-    const buttons = actions.map(([value, text, kind]) => make("button", {type: "submit", value, text, class: kind}));
+    const buttons = actions.map(([value, text, kind]) => make("button", { type: "submit", value, text, class: kind }));
     byId("dialog-actions").replaceChildren(...buttons);
     dialog.returnValue = "";
     return new Promise((answered) => {
-        dialog.addEventListener("close", () => answered(dialog.returnValue), {once: true});
+        dialog.addEventListener("close", () => answered(dialog.returnValue), { once: true });
         dialog.showModal();
         (buttons.at(-1) ?? dialog.querySelector(".plain")).focus();
     });
@@ -92,7 +93,11 @@ export function ask(title, body, actions = []) {
 
 /** A list of terms and what they are, in a grid. */
 export function terms(kind, pairs) {
-    return make("dl", {class: kind}, ...pairs.flatMap(([term, ...told]) => [asItem("dt", term), asItem("dd", ...told)]));
+    return make(
+        "dl",
+        { class: kind },
+        ...pairs.flatMap(([term, ...told]) => [asItem("dt", term), asItem("dd", ...told)]),
+    );
 }
 
 function asItem(tag, ...content) {
@@ -114,8 +119,8 @@ export function choose(group, value) {
 }
 
 /** Let the arrow keys move the focus between the buttons of an element. */
-export function arrows(element, {click = false} = {}) {
-    const steps = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1};
+export function arrows(element, { click = false } = {}) {
+    const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     element.addEventListener("keydown", (event) => {
         const step = steps[event.key];
         const buttons = [...element.querySelectorAll("button:not(:disabled)")];

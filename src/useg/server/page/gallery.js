@@ -1,8 +1,8 @@
 /** The list of images: what is done, what would help most next, and which one is open. */
 
-import {arrows, byId, complain, icon, make, setText, toast} from "./dom.js";
+import { arrows, byId, complain, icon, make, setText, toast } from "./dom.js";
 
-const WORDS = {new: "New", predicted: "Predicted", draft: "Draft", kept: "Kept", error: "Cannot be read"};
+const WORDS = { new: "New", predicted: "Predicted", draft: "Draft", kept: "Kept", error: "Cannot be read" };
 const TOLD = {
     new: "Nobody painted it yet",
     predicted: "Painted by the model, not checked yet",
@@ -25,7 +25,7 @@ export class Gallery {
 
     /** Show the project as it is now. */
     update() {
-        const {images, kept} = this.#app.project;
+        const { images, kept } = this.#app.project;
         setText(byId("image-count"), images.length ? `${images.length}, ${kept} kept` : "");
         const shown = this.#listed();
         const cards = shown.map((info) => this.#card(info));
@@ -33,7 +33,7 @@ export class Gallery {
         if (cards.length !== list.children.length || cards.some((card, k) => card !== list.children[k])) {
             list.replaceChildren(...cards);
         }
-        const names = new Set(images.map(({name}) => name));
+        const names = new Set(images.map(({ name }) => name));
         for (const name of this.#cards.keys()) if (!names.has(name)) this.#cards.delete(name);
         byId("gallery-empty").hidden = shown.length > 0 || !images.length;
         byId("suggest-button").disabled = !this.#app.project.has_model || kept === images.length;
@@ -41,15 +41,17 @@ export class Gallery {
 
     /** The image before or after the open one, as they are listed. */
     neighbour(step) {
-        const names = this.#listed().map(({name}) => name);
+        const names = this.#listed().map(({ name }) => name);
         const at = names.indexOf(this.#app.image?.name);
         return names[at < 0 ? 0 : at + step];
     }
 
     #listed() {
         const filter = byId("filter").value;
-        const {images} = this.#app.project;
-        const fits = {all: () => true, kept: ({state}) => state === "kept", todo: ({state}) => state !== "kept"}[filter];
+        const { images } = this.#app.project;
+        const fits = { all: () => true, kept: ({ state }) => state === "kept", todo: ({ state }) => state !== "kept" }[
+            filter
+        ];
         const rank = (info) => (info.state === "kept" ? Infinity : (info.rank ?? 1e9));
         const ranked = images.some((info) => info.rank !== null && info.state !== "kept");
         const listed = images.filter(fits);
@@ -79,22 +81,29 @@ export class Gallery {
         const rank = state !== "kept" && info.rank !== null ? info.rank : null;
         return make(
             "button",
-            {type: "button", class: "card", "aria-current": String(open), title: `${info.file}\n${told}`,
-                on: {click: () => this.#app.open(info.name).catch(complain)}},
-            info.error ? make("span", {class: "gone"}) : this.#picture(info, before),
-            make("span", {class: "title", text: info.name}),
-            make("span", {class: "state", "data-state": state}, icon(`state-${state}`), WORDS[state]),
-            make("span", {class: "facts", text: facts(info)}),
-            rank === null ? null : make("span", {class: "rank", text: rank === 1 ? "Next" : String(rank)}),
-            rank !== 1 || !info.reason ? null : make("span", {class: "reason", text: capital(info.reason)}),
+            {
+                type: "button",
+                class: "card",
+                "aria-current": String(open),
+                title: `${info.file}\n${told}`,
+                on: { click: () => this.#app.open(info.name).catch(complain) },
+            },
+            info.error ? make("span", { class: "gone" }) : this.#picture(info, before),
+            make("span", { class: "title", text: info.name }),
+            make("span", { class: "state", "data-state": state }, icon(`state-${state}`), WORDS[state]),
+            make("span", { class: "facts", text: facts(info) }),
+            rank === null ? null : make("span", { class: "rank", text: rank === 1 ? "Next" : String(rank) }),
+            rank !== 1 || !info.reason ? null : make("span", { class: "reason", text: capital(info.reason) }),
         );
     }
 
     #picture(info, before) {
-        const version = encodeURIComponent(`${info.state} ${info.version} ${info.expected_dice} ${this.#app.project.model}`);
+        const version = encodeURIComponent(
+            `${info.state} ${info.version} ${info.expected_dice} ${this.#app.project.model}`,
+        );
         const source = `/api/images/${encodeURIComponent(info.name)}/thumbnail?v=${version}`;
         if (before?.getAttribute("src") === source) return before;
-        return make("img", {src: source, alt: "", loading: "lazy", width: 64, height: 64});
+        return make("img", { src: source, alt: "", loading: "lazy", width: 64, height: 64 });
     }
 
     async #suggest() {
@@ -102,11 +111,11 @@ export class Gallery {
         asked.disabled = true;
         const done = this.#app.busy("Looking for the images that would teach the model most …");
         try {
-            const {ranked} = await this.#app.api.post("/api/suggest");
+            const { ranked } = await this.#app.api.post("/api/suggest");
             await this.#app.refresh();
             if (ranked.length) {
-                const {name} = ranked[0];
-                toast(`${name} would help most.`, {action: ["Open", () => this.#app.open(name).catch(complain)]});
+                const { name } = ranked[0];
+                toast(`${name} would help most.`, { action: ["Open", () => this.#app.open(name).catch(complain)] });
             }
         } catch (error) {
             complain(error);

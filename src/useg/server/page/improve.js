@@ -1,7 +1,7 @@
 /** Making the model better: how long, how far, what came out, and back again. */
 
-import {button, byId, complain, icon, make, setText, toast} from "./dom.js";
-import {curve} from "./curve.js";
+import { button, byId, complain, icon, make, setText, toast } from "./dom.js";
+import { curve } from "./curve.js";
 
 const ENDED = ["done", "failed", "cancelled"];
 
@@ -21,14 +21,14 @@ export class Improve {
     /** Find what runs already, for example after the page was loaded anew. */
     async begin() {
         const jobs = await this.#app.api.get("/api/jobs");
-        const running = jobs.find(({kind, state}) => kind === "improve" && !ENDED.includes(state));
+        const running = jobs.find(({ kind, state }) => kind === "improve" && !ENDED.includes(state));
         if (running) this.#follow(running);
         await this.#showRuns();
     }
 
     /** Show what can be done now. */
     update() {
-        const {can_improve: can, why_not: why, kept, has_model: further} = this.#app.project;
+        const { can_improve: can, why_not: why, kept, has_model: further } = this.#app.project;
         const runs = this.#running;
         byId("improve").disabled = !can || runs;
         byId("minutes").disabled = !can || runs;
@@ -47,7 +47,7 @@ export class Improve {
         if (!field.reportValidity()) return;
         try {
             await this.#app.image?.saver.flush();
-            this.#follow(await this.#app.api.post("/api/improve", {minutes: Number(field.value)}));
+            this.#follow(await this.#app.api.post("/api/improve", { minutes: Number(field.value) }));
             byId("improve-cancel").focus();
         } catch (error) {
             complain(error);
@@ -93,7 +93,7 @@ export class Improve {
         await this.#app.refresh();
         await this.#showRuns();
         this.#result(job);
-        if (job.result && !job.result.kept_start) await this.#app.modelChanged({compare: true});
+        if (job.result && !job.result.kept_start) await this.#app.modelChanged({ compare: true });
     }
 
     #result(job) {
@@ -103,9 +103,18 @@ export class Improve {
         const changed = job.result && !job.result.kept_start;
         box.replaceChildren(
             ...resultOf(job),
-            make("div", {class: "buttons"},
-                changed ? button("Go back", {class: "small", title: "Use the model from before", on: {click: () => this.use(back ?? null)}}) : null,
-                run && this.#hasReport(run) ? reportLink(run) : null),
+            make(
+                "div",
+                { class: "buttons" },
+                changed
+                    ? button("Go back", {
+                          class: "small",
+                          title: "Use the model from before",
+                          on: { click: () => this.use(back ?? null) },
+                      })
+                    : null,
+                run && this.#hasReport(run) ? reportLink(run) : null,
+            ),
         );
         box.hidden = false;
     }
@@ -117,7 +126,7 @@ export class Improve {
     /** Make a run's model the current one; null is the model that the project began with. */
     async use(run) {
         try {
-            await this.#app.api.put("/api/project/model", {run});
+            await this.#app.api.put("/api/project/model", { run });
             byId("improve-done").hidden = true;
             await this.#app.refresh();
             await this.#showRuns();
@@ -130,41 +139,53 @@ export class Improve {
 
     async #showRuns() {
         this.#app.runs = await this.#app.api.get("/api/runs");
-        const runs = this.#app.runs.filter(({finished, current}) => finished || current);
+        const runs = this.#app.runs.filter(({ finished, current }) => finished || current);
         byId("runs").hidden = runs.length === 0;
         byId("run-list").replaceChildren(...runs.toReversed().map((run) => this.#run(run)));
     }
 
-    #run({run, dice, minutes, images, current, report}) {
+    #run({ run, dice, minutes, images, current, report }) {
         const told = [
             dice === null ? null : `Dice ${dice.toFixed(2)}`,
             images === null ? null : `${images} ${images === 1 ? "image" : "images"}`,
             minutes === null ? null : `${Number(minutes.toFixed(1))} min`,
         ].filter((each) => each);
-        return make("li", {class: "run"},
-            make("b", {text: `Model ${run}`}),
+        return make(
+            "li",
+            { class: "run" },
+            make("b", { text: `Model ${run}` }),
             report ? reportLink(run) : make("span"),
             current
-                ? make("span", {class: "now", text: "In use"})
-                : button("Use", {class: "small", "aria-label": `Use model ${run}`, on: {click: () => this.use(run)}}),
-            make("div", {class: "facts", text: told.join(" · ")}));
+                ? make("span", { class: "now", text: "In use" })
+                : button("Use", {
+                      class: "small",
+                      "aria-label": `Use model ${run}`,
+                      on: { click: () => this.use(run) },
+                  }),
+            make("div", { class: "facts", text: told.join(" · ") }),
+        );
     }
 }
 
 /** A link to the report of a run, in a tab of its own. */
 function reportLink(run) {
-    return make("a", {href: `/api/runs/${encodeURIComponent(run)}/report`, target: "_blank", rel: "noopener", text: "Report",
-        title: "How good the model is, image by image"});
+    return make("a", {
+        href: `/api/runs/${encodeURIComponent(run)}/report`,
+        target: "_blank",
+        rel: "noopener",
+        text: "Report",
+        title: "How good the model is, image by image",
+    });
 }
 
-function minutesOf({command}) {
+function minutesOf({ command }) {
     return Number(/--minutes ([\d.]+)/.exec(command)?.[1] ?? 0);
 }
 
-function stateOf({state, progress}) {
+function stateOf({ state, progress }) {
     if (state === "queued") return "Waits for its turn …";
     if (!progress) return "Looking at the images …";
-    const {seconds_left: left, dice} = progress;
+    const { seconds_left: left, dice } = progress;
     const time = left === null ? "Learning …" : left < 1 ? "Finishing …" : `Learning: ${timeOf(left)} left.`;
     return Number.isFinite(dice) ? `${time} Dice ${dice.toFixed(2)} so far.` : time;
 }
@@ -175,16 +196,24 @@ function timeOf(seconds) {
     return tens === 1 ? "1 second" : `${tens} seconds`;
 }
 
-function resultOf({state, error, result}) {
+function resultOf({ state, error, result }) {
     if (state === "failed") return [make("p", {}, icon("warn"), ` It did not work: ${error}`)];
-    if (!result) return [make("p", {text: "Stopped before it had learned anything. The model is as it was."})];
-    const {before, after, kept_start: kept} = result;
-    if (kept) return [make("p", {text: `It did not get better with these images, so the model stays as it was${scoreOf(before)}.`})];
+    if (!result) return [make("p", { text: "Stopped before it had learned anything. The model is as it was." })];
+    const { before, after, kept_start: kept } = result;
+    if (kept)
+        return [
+            make("p", {
+                text: `It did not get better with these images, so the model stays as it was${scoreOf(before)}.`,
+            }),
+        ];
     const [was, now] = [before, after].map((dice) => (Number.isFinite(dice) ? dice.toFixed(2) : null));
     const told = state === "cancelled" ? "Stopped early. " : "";
     return [
-        make("p", {text: `${told}Dice on held-out images`, title: "1 is perfect, 0 is nothing right; measured on kept images that it did not learn from"}),
-        make("strong", {text: was ? `${was} → ${now ?? "?"}` : (now ?? "not measured")}),
+        make("p", {
+            text: `${told}Dice on held-out images`,
+            title: "1 is perfect, 0 is nothing right; measured on kept images that it did not learn from",
+        }),
+        make("strong", { text: was ? `${was} → ${now ?? "?"}` : (now ?? "not measured") }),
     ];
 }
 

@@ -1,6 +1,6 @@
 /** How the image is seen: labels, layers, brightness, channel, slice. */
 
-import {byId, make, setText} from "./dom.js";
+import { byId, make, setText } from "./dom.js";
 
 const STEPS = 1000;
 
@@ -9,7 +9,7 @@ export class Panels {
     #app;
     #style = "fill";
     #opacity = 0.45;
-    #range = {least: 0, most: 255, low: 0, high: 255};
+    #range = { least: 0, most: 255, low: 0, high: 255 };
     #shown = true;
 
     /** @param {import("./app.js").App} app */
@@ -26,7 +26,7 @@ export class Panels {
         byId("window-auto").addEventListener("click", () => this.#autoWindow());
         byId("slice").addEventListener("input", () => this.setSlice(Number(byId("slice").value)));
         app.viewer.addEventListener("slice", () => this.#sliced());
-        app.viewer.addEventListener("ready", ({detail}) => this.open(detail));
+        app.viewer.addEventListener("ready", ({ detail }) => this.open(detail));
     }
 
     /** Show the controls that an image has. @param {object} view its view document */
@@ -35,8 +35,8 @@ export class Panels {
         byId("channel-row").hidden = view.channels < 2;
         const channels = view.channels < 2 ? [] : [...Array(view.channels).keys()];
         byId("channel").replaceChildren(
-            make("option", {value: "", text: "All"}),
-            ...channels.map((k) => make("option", {value: k, text: String(k + 1)})),
+            make("option", { value: "", text: "All" }),
+            ...channels.map((k) => make("option", { value: k, text: String(k + 1) })),
         );
         byId("slices").hidden = view.slices < 2;
         byId("slice").max = view.slices - 1;
@@ -55,7 +55,7 @@ export class Panels {
         const layer = this.#app.image?.layer;
         setText(byId("opacity-value"), `${Math.round(100 * this.#opacity)} %`);
         if (!layer) return;
-        Object.assign(layer, {style: this.#style, opacity: this.#opacity});
+        Object.assign(layer, { style: this.#style, opacity: this.#opacity });
         layer.visible = this.#shown && byId("layer").value === "labels";
         this.#app.compare?.look(this.#style, this.#opacity);
         this.#app.viewer.redraw();
@@ -100,14 +100,14 @@ export class Panels {
     #showLayers(layers) {
         const select = byId("layer");
         const before = select.value;
-        const options = layers.map(({id, name}) => make("option", {value: id, text: wordsOf(id, name)}));
-        select.replaceChildren(make("option", {value: "labels", text: "Labels"}), ...options);
-        select.value = layers.some(({id}) => id === before) ? before : "labels";
+        const options = layers.map(({ id, name }) => make("option", { value: id, text: wordsOf(id, name) }));
+        select.replaceChildren(make("option", { value: "labels", text: "Labels" }), ...options);
+        select.value = layers.some(({ id }) => id === before) ? before : "labels";
         this.#showLayer();
     }
 
     #showLayer() {
-        const {value} = byId("layer");
+        const { value } = byId("layer");
         this.#app.viewer.setLayer(value === "labels" ? null : value, Math.min(1, 0.35 + this.#opacity));
         this.apply();
     }
@@ -119,16 +119,16 @@ export class Panels {
     }
 
     #setChannel() {
-        const {value} = byId("channel");
+        const { value } = byId("channel");
         const channel = value === "" ? null : Number(value);
-        const {view} = this.#app.image;
+        const { view } = this.#app.image;
         this.#app.viewer.setChannel(channel);
-        this.#ranges(view, channel === null ? view : {...view, ...view.ranges?.[channel]});
+        this.#ranges(view, channel === null ? view : { ...view, ...view.ranges?.[channel] });
         this.#app.viewer.setWindow(null, null);
     }
 
-    #ranges(view, {low, high, least, most}) {
-        this.#range = {least: least ?? view.min ?? 0, most: most ?? view.max ?? 1, low: low ?? 0, high: high ?? 1};
+    #ranges(view, { low, high, least, most }) {
+        this.#range = { least: least ?? view.min ?? 0, most: most ?? view.max ?? 1, low: low ?? 0, high: high ?? 1 };
         byId("window-row").disabled = view.low === null;
         this.#showWindow(this.#range.low, this.#range.high);
     }
@@ -143,14 +143,14 @@ export class Panels {
         // The handles may touch, but not pass each other.
         if (moved === "low") one.value = Math.min(one.value, other.value - 1);
         else other.value = Math.max(other.value, Number(one.value) + 1);
-        const {least, most} = this.#range;
+        const { least, most } = this.#range;
         const gray = (slider) => least + ((most - least) * slider.value) / STEPS;
         this.#showWindow(gray(one), gray(other));
         this.#app.viewer.setWindow(gray(one), gray(other));
     }
 
     #showWindow(low, high) {
-        const {least, most} = this.#range;
+        const { least, most } = this.#range;
         const share = (gray) => Math.min(1, Math.max(0, (gray - least) / (most - least || 1)));
         byId("window-low").value = STEPS * share(low);
         byId("window-high").value = STEPS * share(high);
@@ -163,7 +163,7 @@ export class Panels {
     }
 
     #sliced() {
-        const {slice} = this.#app.viewer;
+        const { slice } = this.#app.viewer;
         const words = `${slice + 1} of ${Number(byId("slice").max) + 1}`;
         byId("slice").value = slice;
         byId("slice").setAttribute("aria-valuetext", words);

@@ -1,10 +1,10 @@
 /** One open image: its labels, the tools over it, and their way to the server. */
 
-import {LabelLayer} from "./labels.js";
-import {Saver} from "./saver.js";
-import {Editor} from "./tools.js";
+import { LabelLayer } from "./labels.js";
+import { Saver } from "./saver.js";
+import { Editor } from "./tools.js";
 
-const ARRAYS = {uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array};
+const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array };
 
 /** Path of an image in the HTTP interface. */
 export const pathOf = (name) => `/api/images/${encodeURIComponent(name)}`;
@@ -17,7 +17,7 @@ export const pathOf = (name) => `/api/images/${encodeURIComponent(name)}`;
  * @returns {Promise<{data: object, shape: number[], source: string, version: string}>} shape is Z, Y, X
  */
 export async function fetchLabels(api, name, source = "best") {
-    const {data, headers} = await api.bytes(`${pathOf(name)}/labels?source=${source}`);
+    const { data, headers } = await api.bytes(`${pathOf(name)}/labels?source=${source}`);
     return {
         data: new ARRAYS[headers.get("X-Useg-Dtype")](data),
         shape: headers.get("X-Useg-Shape").split(",").map(Number),
@@ -27,10 +27,10 @@ export async function fetchLabels(api, name, source = "best") {
 }
 
 /** A layer of labels that were fetched, for a project's classes. */
-export function layerOf({data, shape}, project) {
+export function layerOf({ data, shape }, project) {
     const [slices, height, width] = shape;
-    const colours = project.classes.map(({colour}) => colour);
-    return new LabelLayer({width, height, slices, data, kind: project.kind, colours});
+    const colours = project.classes.map(({ colour }) => colour);
+    return new LabelLayer({ width, height, slices, data, kind: project.kind, colours });
 }
 
 /** Events: "change" (labels were changed), "pick" (tool, size or value was), "state" (of the saver). */
@@ -67,18 +67,18 @@ export class Session extends EventTarget {
         this.editor = new Editor(this.#viewer, this.layer);
         this.saver = new Saver(this.#api, this.name, this.layer, labels.version);
         this.editor.addEventListener("change", () => this.changed());
-        this.editor.addEventListener("pick", ({detail}) => this.#tell("pick", detail));
-        this.saver.addEventListener("state", ({detail}) => this.#tell("state", detail));
+        this.editor.addEventListener("pick", ({ detail }) => this.#tell("pick", detail));
+        this.saver.addEventListener("state", ({ detail }) => this.#tell("state", detail));
         this.#viewer.redraw();
     }
 
     /** Put other labels in the place of these, which are dropped; the tools stay as they are. */
     replace(labels, project) {
-        const {tool, size, value} = this.editor;
+        const { tool, size, value } = this.editor;
         const same = this.layer.kind === project.kind && value < project.classes.length;
         this.close();
         this.#take(labels, project);
-        Object.assign(this.editor, {tool, size}, same && project.kind === "classes" ? {value} : {});
+        Object.assign(this.editor, { tool, size }, same && project.kind === "classes" ? { value } : {});
     }
 
     /** Write other labels over these, as a change of this image. */
@@ -96,8 +96,8 @@ export class Session extends EventTarget {
 
     /** The labels as they are now, apart from what comes. */
     snapshot() {
-        const {data, slices, height, width} = this.layer;
-        return {data: data.slice(), shape: [slices, height, width]};
+        const { data, slices, height, width } = this.layer;
+        return { data: data.slice(), shape: [slices, height, width] };
     }
 
     /** Once something is background, it must differ from what nobody annotated. */
@@ -109,13 +109,13 @@ export class Session extends EventTarget {
 
     /** Whether nothing is annotated as background, but something is painted and something not annotated. */
     get onlyForeground() {
-        const {data, none} = this.layer;
+        const { data, none } = this.layer;
         return data.includes(none) && !data.includes(0) && data.some((label) => label !== none);
     }
 
     /** Whether nothing at all is annotated. */
     get empty() {
-        const {data, none} = this.layer;
+        const { data, none } = this.layer;
         return data.every((label) => label === none);
     }
 
@@ -126,7 +126,7 @@ export class Session extends EventTarget {
 
     /** How many objects there are. */
     countObjects() {
-        const {data, none} = this.layer;
+        const { data, none } = this.layer;
         const seen = new Set();
         let before = 0;
         for (const label of data) {
@@ -144,6 +144,6 @@ export class Session extends EventTarget {
     }
 
     #tell(type, detail) {
-        this.dispatchEvent(new CustomEvent(type, {detail}));
+        this.dispatchEvent(new CustomEvent(type, { detail }));
     }
 }

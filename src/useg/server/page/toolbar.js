@@ -1,6 +1,6 @@
 /** The tools over the image: which one, how wide, undo and redo, zoom. */
 
-import {arrows, byId, choose, icon, make, setText} from "./dom.js";
+import { arrows, byId, choose, icon, make, setText } from "./dom.js";
 
 const TOOLS = [
     ["pan", "Move the image", "H"],
@@ -23,7 +23,7 @@ export class Toolbar {
     constructor(app) {
         this.#app = app;
         byId("tools").append(...TOOLS.map(([name, words, key]) => this.#button(name, words, key)));
-        arrows(byId("tools"), {click: true});
+        arrows(byId("tools"), { click: true });
         byId("undo").addEventListener("click", () => this.#edit("undo"));
         byId("redo").addEventListener("click", () => this.#edit("redo"));
         byId("size").addEventListener("input", () => this.#resize());
@@ -41,7 +41,7 @@ export class Toolbar {
 
     /** Give the open image's editor the present tool, and show what it has. */
     apply() {
-        const {image, viewer} = this.#app;
+        const { image, viewer } = this.#app;
         if (this.tool !== "pan" && image) {
             image.editor.tool = this.tool;
             this.#app.panels.showLabels();
@@ -76,8 +76,16 @@ export class Toolbar {
     #button(name, words, key) {
         return make(
             "button",
-            {type: "button", class: "tool", role: "radio", "data-value": name, "aria-label": words, title: `${words} (${key})`,
-                "aria-checked": "false", on: {click: () => this.take(name)}},
+            {
+                type: "button",
+                class: "tool",
+                role: "radio",
+                "data-value": name,
+                "aria-label": words,
+                title: `${words} (${key})`,
+                "aria-checked": "false",
+                on: { click: () => this.take(name) },
+            },
             icon(name),
         );
     }
