@@ -2,6 +2,9 @@
 
 import asyncio
 import gzip
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -70,6 +73,17 @@ def test_an_image_is_there_until_the_answer_and_gone_behind_it(client: TestClien
     assert answer.json() == {"file": "image.png", "name": "cell.png", "size": [6, 7], "there": True}
     assert client.post("/try/fail", params={"name": "cell.png"}, content=PNG).status_code == 500
     assert not list(folder.iterdir()) and client.app.state.useg.upload_bytes == 0
+
+
+def test_what_a_killed_server_left_is_removed_and_what_is_in_use_stays(folder: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f"useg-upload-{gone.pid}-abc", f"useg-upload-{os.getpid()}-abc", "useg-upload-x-abc"):
+        (folder / name).mkdir()
+        (folder / name / "image.png").write_bytes(PNG)
+    with client_of():
+        left = {path.name for path in folder.iterdir()}
+    assert left == {f"useg-upload-{os.getpid()}-abc", "useg-upload-x-abc"}
 
 
 def test_a_bug_is_told_without_what_it_knows(client: TestClient, folder: Path) -> None:

@@ -18,7 +18,7 @@ from useg.server.errors import Problem, tell_errors
 from useg.server.guard import Guard
 from useg.server.services import Services
 from useg.server.settings import ServeSettings
-from useg.server.uploads import Paced
+from useg.server.uploads import Paced, sweep_uploads
 
 MOST_JSON = 1 << 20
 """Bytes of a body that is held in memory."""
@@ -37,6 +37,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sweep_uploads()
         services.warm()
         yield
         services.close()
