@@ -25,7 +25,9 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int | None, typer.Option(help="Port [8440, or the next that is free].", min=1, max=65535)] = None,
-    token: Annotated[str | None, typer.Option(help="What clients must know; made up where --host needs one.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="What clients must know, 16 letters or more; made up if --host needs one.")
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
