@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from jaxtyping import install_import_hook
 # How long an example takes is the machine's affair, not a property.
 settings.register_profile("useg", deadline=None)
 settings.load_profile("useg")
+
+# OpenVINO's wheels bring a library that sends what is used; a test may import OpenVINO before useg does.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 # Every annotation such as Float[Tensor, "n c y x"] becomes a check while the tests run.
 install_import_hook("useg", "beartype.beartype")

@@ -12,15 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models import files_of, make_card, make_image, make_model
+from models import make_card, make_image, make_model
 from useg.engines.runner import ExportedRunner
-from useg.errors import ModelError, SettingsError, SizeError
+from useg.errors import ModelError
 from useg.export import export_onnx
 from useg.predict import Predictor, PredictSettings
-from useg.predict_files import JOURNAL, Outputs, predict_files
-from useg.store_plan import StoreSettings
+from useg.predict_files import predict_files
 from useg.unet.model import read_card
-from useg.unet.settings import UNetSettings
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; import useg.cli; useg.cli.main()"
 FLOAT32 = {"device": "cpu", "precision": "float32"}
@@ -42,41 +40,6 @@ def images(tmp_path: Path) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("tta", [False, True])
-def test_any_image_any_tile(tmp_path: Path, padding: str, tta: bool) -> None:
-    model = make_model(tmp_path, depth=2, padding=padding)
-    done = export_onnx(model, tmp_path / "m.onnx").path
-    image, chosen = make_image((131, 77)), FLOAT32 | {"tta": tta, "uncertainty": True}
-    ours, whole, tiled = (
-        Predictor.load(path, PredictSettings.model_validate(chosen | {"max_memory": most}))
-        for path, most in ((model, None), (done, None), (done, 101_000_000))
-    )
-    expected = ours.predict(image)
-    assert ours.card == whole.card
-    for found in (whole.predict(image), tiled.predict(image)):
-        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
-        np.testing.assert_allclose(found.uncertainty, expected.uncertainty, atol=1e-3)
-        np.testing.assert_array_equal(found.labels, expected.labels)
-
-
-def test_files_and_blocks_are_the_same(tmp_path: Path, pair: tuple[Path, Path], images: list[Path]) -> None:
-    outputs = Outputs(probabilities=True, uncertainty=True)
-    chosen = PredictSettings.model_validate(FLOAT32 | {"uncertainty": True})
-    for name, path, store in (
-        ("ours", pair[0], None),
-        ("theirs", pair[1], None),
-        ("blocks", pair[1], StoreSettings()),
-    ):
-        results = predict_files(Predictor.load(path, chosen), path, images, tmp_path / name, outputs, store=store)
-        assert [result.error for result in results] == [None, None]
-    ours = {name for name in files_of(tmp_path / "ours") if not name.startswith("expected")}
-    for name in ours - {JOURNAL}:
-        for other in ("theirs", "blocks"):
-            found, expected = (iio.imread(tmp_path / where / name).astype(np.float32) for where in (other, "ours"))
-            np.testing.assert_allclose(found, expected, atol=1e-3 if "uncertainty" in name else 1e-4)
-
-
 def test_the_command_line_needs_no_torch(tmp_path: Path, pair: tuple[Path, Path], images: list[Path]) -> None:
     ours, theirs, blocks = (tmp_path / name for name in ("ours", "theirs", "blocks"))
     predict_files(Predictor.load(pair[0], PredictSettings.model_validate(FLOAT32)), pair[0], images, ours)
@@ -93,27 +56,6 @@ def test_the_command_line_needs_no_torch(tmp_path: Path, pair: tuple[Path, Path]
     assert useg("info", pair[1]).returncode == 0
     # The model itself does need it.
     assert useg("predict", pair[0], *images, "-o", tmp_path / "none").returncode != 0
-
-
-def test_what_an_exported_model_cannot_do_is_told(pair: tuple[Path, Path]) -> None:
-    with pytest.raises(SettingsError, match="choose folds when you export"):
-        Predictor.load(pair[1], PredictSettings(folds=(0,)))
-    with pytest.raises(SettingsError, match="run on the CPU"):
-        Predictor.load(pair[1], PredictSettings(device="cuda"))
-    runner = Predictor.load(pair[1]).runner
-    with pytest.raises(SizeError, match="nearest sizes"):
-        runner(np.zeros((1, 9, 8), np.float32), [slice(0, 8)] * 2)
-
-
-@pytest.mark.parametrize("changes", [{"in_channels": 2}, {"classes": 2}, {"dims": 3}])
-def test_a_card_of_another_network_is_told(pair: tuple[Path, Path], changes: dict[str, int]) -> None:
-    card = read_card(pair[1])
-    other = make_card(UNetSettings.model_validate(card.network.model_dump() | changes))
-    with pytest.raises(ModelError, match="not the one that its card describes"):
-        ExportedRunner(pair[1], other)
-    several = card.model_copy(update={"members": 2})
-    with pytest.raises(ModelError, match="not the one that its card describes"):
-        ExportedRunner(pair[1], several, spread=True)
 
 
 def test_a_network_that_gives_another_size_is_told(pair: tuple[Path, Path]) -> None:

@@ -1,7 +1,8 @@
 """An exported model gives what the model gives, or it is not there."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from models import files_of, make_card, make_model, make_network
 from useg.errors import ExportError, ModelError, SettingsError
-from useg.export import export_onnx, to_onnx
+from useg.export import Exported, export_onnx, export_openvino, to_onnx
 from useg.export.parity import SIZES, TOLERANCE, largest_difference, random_sizes
 from useg.predict import PredictSettings, load_runner
 from useg.runner import TorchRunner
@@ -111,21 +112,33 @@ def test_chosen_folds_are_exported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [None, b"of an earlier export"])
+@pytest.mark.parametrize(
+    ("export", "name", "library"), [(export_onnx, "m.onnx", "onnx"), (export_openvino, "m.xml", "openvino")]
+)
 def test_an_export_that_differs_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    export: Callable[[Path, Path], Exported],
+    name: str,
+    library: str,
+    before: bytes | None,
 ) -> None:
+    pytest.importorskip(library)
+
     def hotter(networks: Sequence[Any], shift: Sequence[float], temperature: float) -> Any:
         return build(networks, shift, 1.01 * temperature)
 
     build = to_onnx.build_graph
     monkeypatch.setattr(to_onnx, "build_graph", hotter)
-    model, out = make_model(tmp_path), tmp_path / "out" / "m.onnx"
+    model, out = make_model(tmp_path), tmp_path / "out" / name
     out.parent.mkdir()
     if before:
         out.write_bytes(before)
-    with pytest.raises(ExportError, match=r"m\.onnx: its probabilities differ from torch's .* nothing was kept"):
-        export_onnx(model, out)
-    assert files_of(out.parent) == ({"m.onnx": before} if before else {})
+    with pytest.raises(
+        ExportError, match=rf"{re.escape(name)}: its probabilities differ from torch's .* nothing was kept"
+    ):
+        export(model, out)
+    assert files_of(out.parent) == ({name: before} if before else {})
 
 
 def test_a_network_of_nan_is_not_exported(tmp_path: Path) -> None:
