@@ -1,4 +1,4 @@
-"""Two multi-page TIFFs, a stack and its masks -> a pair a page: of one stack alone, none would be left to judge with."""
+"""Two multi-page TIFFs, a stack and its masks -> a pair a page: of one stack, none would be left to judge with."""
 
 import re
 from collections.abc import Sequence
