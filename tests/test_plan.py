@@ -306,3 +306,14 @@ def test_an_order_of_classes_is_not_mirrored_away() -> None:
     augment = plan.settings.augment
     assert (augment.mirror_x, augment.mirror_y, augment.transpose) == (True, False, False) and augment.rotate < 90
     assert any("keep their order along y" in reason for reason in plan.reasons)
+
+
+@pytest.mark.parametrize(("dims", "size"), [(3, (96, 96)), (2, (12, 40, 40))])
+def test_images_and_volumes_do_not_start_from_one_another(dims: int, size: tuple[int, ...]) -> None:
+    start = make_card(UNetSettings.model_validate({"dims": dims, "depth": 1, "width": 2, "padding": "same"}))
+    labels = np.zeros(size, np.uint8)
+    labels[..., :9] = 1
+    train = [Example(str(i), np.full((1, *size), i, np.uint8) + labels, labels) for i in range(3)]
+    kind = {2: "images", 3: "volumes"}[dims]
+    with pytest.raises(SettingsError, match=f"is a model of {kind}, but these are"):
+        make_plan(train, TWO, Settings(), None, None, start)

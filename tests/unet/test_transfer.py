@@ -219,9 +219,6 @@ def test_no_class_goes_on_twice(data: st.DataObject) -> None:
 def test_models_that_cannot_be_started_from(tmp_path: Path) -> None:
     with pytest.raises(MissingError):
         load_start(tmp_path / "nothing")
-    volumes = make_model(tmp_path, dims=3)
-    with pytest.raises(ModelError, match="is a model of volumes"):
-        load_start(volumes)
     cut = make_model(tmp_path, seed=1)
     cut.write_bytes(cut.read_bytes()[:-9])
     with pytest.raises(ModelError, match="cut short"):
