@@ -168,7 +168,8 @@ def test_no_change_of_two_processes_is_lost(tmp_path: Path) -> None:
     project = make_project(tmp_path, 1)
     command = [sys.executable, "-c", COUNTER, str(project.folder)]
     children = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(2)]
-    won = [int(child.communicate()[0]) for child in children]
+    told = [child.communicate()[0] for child in children]  # both have ended before anything is judged
+    won = [int(text) for text in told]
     labels = project.labels("image 0").array
     assert sum(int(bit) << k for k, bit in enumerate(labels[0, :10])) == sum(won) and min(won) > 0
 

@@ -19,7 +19,7 @@ from useg.atomic import require_output_folder
 from useg.data.dataset import Pair, describe_size, size_fault
 from useg.data.legend_file import find_legend
 from useg.data.project_file import Kind, ProjectFile, is_project, read_project
-from useg.errors import DataError, MissingError, SettingsError
+from useg.errors import DataError, MissingError, SettingsError, UsegError
 from useg.images import Header
 from useg.predict import Predictor
 from useg.project.arrivals import add
@@ -193,12 +193,16 @@ class Project:
             MissingError: there is no such image, or no such labels of it. DataError: a mask cannot be used.
         """
         path, classes = self.stock.path(name), self.classes
-        for _ in range(5):  # until nobody writes meanwhile
+        while True:  # until nobody wrote meanwhile
             version = self.masks.version(name)
-            found = self._labels(name, path, classes, source, run, version)
+            try:
+                found = self._labels(name, path, classes, source, run, version)
+            except UsegError:  # a file that was found may go before it is read
+                if self.masks.version(name) == version:
+                    raise
+                continue
             if self.masks.version(name) == version:
-                break
-        return found
+                return found
 
     def write_draft(self, name: str, labels: Integer[np.ndarray, "*size"], version: str) -> str:
         """Write labels that are not finished yet; the new version.

@@ -125,9 +125,11 @@ class Masks:
         flat = classes.kind == "classes" and labels.ndim == 2
         place, suffix = (self.mask_folder, ".png" if flat else ".tif") if keep else (self.folder / DRAFTS, ".tif")
         colours, target = [each.colour for each in classes.entries] if flat else [], place / f"{name}{suffix}"
-        if self.version(name) != version and self._is_there(name, labels, classes, keep=keep):
-            return self.version(name)
-        self._require(name, version)  # before the work of writing
+        if self.version(name) != version:
+            with locked(self.folder):  # so that no file goes while it is read
+                if self._is_there(name, labels, classes, keep=keep):
+                    return self.version(name)
+            self._require(name, version)  # before the work of writing
         with new_beside(target) as written:
             write_labels(written, classes.to_file(labels), colours=colours, like=like if keep else None)
             with locked(self.folder):
