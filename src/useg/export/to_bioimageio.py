@@ -21,7 +21,6 @@ from useg.engines.runner import ExportedRunner
 from useg.errors import ExportError, SettingsError, extra
 from useg.export import bioimageio_rdf as rdf
 from useg.export.about import Owner, model_page
-from useg.export.proof import Exported
 from useg.export.to_onnx import export_onnx
 from useg.pictures.overlay import overlay, to_gray_rgb
 from useg.report.content import Report
@@ -43,7 +42,8 @@ class Packaged:
     """A package that was proved.
 
     Attributes:
-        path: the file. bytes: its size. onnx: the graph in it.
+        path: the file. bytes: its size. networks: whose mean it gives.
+        sizes, graph_difference: of the graph in it, see `useg.export.Exported`.
         difference: the largest one from torch of any probability of the test image.
         tests: of bioimageio.core that were passed; 0 where it is not installed.
         exact: whether the format can say how the model normalises; else by mean and deviation of the whole image.
@@ -51,7 +51,9 @@ class Packaged:
 
     path: Path
     bytes: int
-    onnx: Exported
+    networks: int
+    sizes: int
+    graph_difference: float
     difference: float
     tests: int
     exact: bool
@@ -108,7 +110,8 @@ def export_bioimageio(
         save_bioimageio_package(described, output_path=temporary)
         tests = _test(temporary, out)
         size = temporary.stat().st_size
-    return Packaged(out, size, onnx, difference, tests, card.normalise.kind != "image")
+    exact = card.normalise.kind != "image"
+    return Packaged(out, size, onnx.networks, onnx.sizes, onnx.difference, difference, tests, exact)
 
 
 def _whole(card: ModelCard, image: Float[np.ndarray, "c *size"]) -> list[slice]:
