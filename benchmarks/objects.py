@@ -34,9 +34,7 @@ def main() -> None:
     card, runner = model(args.width, args.precision)
     image = np.zeros((1, args.size, args.size), np.uint8)
     limit = args.max_memory - resident_bytes(card, image.nbytes, image.size, PredictSettings())
-    tiles = plan_tiles(
-        card.network.geometry, image.shape[1:], largest_tile(card, image.shape[1:], limit, args.precision)
-    )
+    tiles = plan_tiles(card.network.axes, image.shape[1:], largest_tile(card, image.shape[1:], limit, args.precision))
     tile = np.zeros((1, *max((t.shape for t in tiles), key=np.prod)), np.float32)
     share = sum(int(np.prod(t.shape)) for t in tiles) / tile.size
 

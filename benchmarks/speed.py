@@ -193,7 +193,7 @@ def measure_prediction(width: int, size: int, max_memory: int, precision: str, r
     predictor = useg.Predictor(card, runner, PredictSettings(max_memory=max_memory, precision=precision))
     image = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
     limit = max_memory - resident_bytes(card, image.nbytes, image.size, PredictSettings())
-    tiles = plan_tiles(card.network.geometry, (size, size), largest_tile(card, (size, size), limit, precision))
+    tiles = plan_tiles(card.network.axes, (size, size), largest_tile(card, (size, size), limit, precision))
     # The tile in the middle is one of the largest.
     tile = np.zeros((1, *max((t.shape for t in tiles), key=np.prod)), np.float32)
 

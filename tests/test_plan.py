@@ -155,7 +155,7 @@ def test_the_bias_towards_rare_classes_is_taken_out(weights: list[float]) -> Non
     plan = make_plan(train, THREE, Settings(), {"loss.class_weights": weights}).settings
     assert plan.samples.rare_classes == [2]
     # What training sees, counted from the samples themselves.
-    sampler = Sampler(train, plan.samples, plan.augment, plan.normalise, classes=3, margin=0, seed=11)
+    sampler = Sampler(train, plan.samples, plan.augment, plan.normalise, classes=3, seed=11)
     labels = np.concatenate([sampler.batch(step).labels.ravel() for step in range(40)])
     seen = np.bincount(labels, minlength=3) * (weights or [1.0] * 3)
     true = np.bincount(np.concatenate([e.labels.ravel() for e in train]), minlength=3)
@@ -278,3 +278,31 @@ def test_the_users_word_holds_against_an_earlier_model() -> None:
     plan = make_plan(examples(), TWO, Settings(), asked, None, start)
     assert (plan.settings.network.depth, plan.settings.network.width) == (1, 6)
     assert (plan.settings.optimiser.learning_rate, plan.settings.normalise.kind) == (0.5, "none")
+
+
+@settings(max_examples=10, deadline=None)
+@given(size=st.tuples(st.integers(6, 40), st.integers(6, 90), st.integers(6, 90)), channels=st.integers(1, 2))
+def test_a_plan_fits_the_volumes(size: tuple[int, int, int], channels: int) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.zeros(size, np.uint8)
+    labels[:, : size[1] // 2] = 1
+    images = [rng.integers(0, 50, (channels, *size)).astype(np.uint8) for _ in range(3)]
+    planned = make_plan([Example(str(i), image, labels) for i, image in enumerate(images)], TWO, Settings()).settings
+    network, crop = planned.network, planned.samples.crop
+    assert (network.in_channels, network.dims, len(crop)) == (channels, 3, 3)
+    assert all(network.geometry.fits(n) for n in crop)
+    assert Settings.model_validate(planned.model_dump()) == planned
+
+
+def test_an_order_of_classes_is_not_mirrored_away() -> None:
+    """Two classes, one always behind the other along the rows: a mirrored image would be labelled wrongly."""
+    rng, train = np.random.default_rng(5), []
+    for index in range(8):
+        labels = np.zeros((96, 96), np.uint8)
+        y, x = rng.integers(4, 50, 2)
+        labels[y : y + 16, x : x + 30], labels[y + 16 : y + 32, x : x + 30] = 1, 2
+        train.append(Example(str(index), rng.integers(0, 9, (1, 96, 96)).astype(np.uint8), labels))
+    plan = make_plan(train, THREE, Settings())
+    augment = plan.settings.augment
+    assert (augment.mirror_x, augment.mirror_y, augment.transpose) == (True, False, False) and augment.rotate < 90
+    assert any("keep their order along y" in reason for reason in plan.reasons)

@@ -54,18 +54,19 @@ class Counting:
 
 def by_hand(network: UNet, image: np.ndarray) -> np.ndarray:
     """What the whole image gives, with numpy's padding and one run of the network: shares no code with the tiles."""
-    g = network.settings.geometry
-    sizes = image.shape[1:]
+    sizes = list(zip(network.settings.axes, image.shape[1:], strict=True))
     if network.settings.padding == "same":
-        pads = [(0, g.fit_up(n) - n) for n in sizes]
-        offset = 0
+        pads = [(0, g.fit_up(n) - n) for g, n in sizes]
+        offsets = [0 for _ in sizes]
     else:
-        offset = g.lead
-        pads = [(g.margin + offset, g.fit_up(n + g.shrink + g.lead + g.trail) - n - g.margin - offset) for n in sizes]
+        offsets = [g.lead for g, _ in sizes]
+        pads = [
+            (g.margin + g.lead, g.fit_up(n + g.shrink + g.lead + g.trail) - n - g.margin - g.lead) for g, n in sizes
+        ]
     padded = np.pad(image, [(0, 0), *pads], mode="reflect")
     with torch.no_grad():
         scores = network(torch.from_numpy(padded)[None]).softmax(1)[0].numpy()
-    return scores[(slice(None), *(slice(offset, offset + n) for n in sizes))]
+    return scores[(slice(None), *(slice(start, start + n) for start, (_, n) in zip(offsets, sizes, strict=True)))]
 
 
 @st.composite
@@ -78,7 +79,7 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
         "depth": draw(st.integers(0, depth)),
         "width": draw(st.integers(2, 3)),
     }
-    kind = draw(st.sampled_from(["paper", "article", "planned", "patches", "any"]))
+    kind = draw(st.sampled_from(["paper", "article", "planned", "patches", "any", *(["flat"] if dims == 3 else [])]))
     match kind:
         case "paper":
             return UNetSettings(**shared)
@@ -89,6 +90,12 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
         case "patches":
             shared["depth"] = min(shared["depth"], 2 if dims == 2 else 1)
             return UNetSettings(**shared, padding="same", norm="batch", patch=2)
+        case "flat":
+            levels = shared["depth"]
+            flat = draw(st.integers(0, levels))
+            halved = draw(st.integers(0, levels - flat))
+            padding = draw(st.sampled_from(["valid", "same"]))
+            return UNetSettings(**shared, padding=padding, flat=(flat, 0, 0), pools=(halved, levels, levels))
     return UNetSettings(
         **shared,
         padding=draw(st.sampled_from(["valid", "same"])),
@@ -101,7 +108,7 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
 def tiled_and_whole(chosen: UNetSettings, size: list[int], largest: list[int], seed: int) -> None:
     network, image = make_network(chosen, seed), make_image(chosen, tuple(size), seed)
     intensity, runner = measure(image, NormaliseSettings(kind="none")), TorchRunner(network, "cpu", "float32")
-    tiles = plan_tiles(chosen.geometry, size, largest)
+    tiles = plan_tiles(chosen.axes, size, largest)
     tiled = run_tiles(image, tiles, intensity, runner, chosen.classes)
     expected = by_hand(network, image)
     assert tiled.shape == (chosen.classes, *size)

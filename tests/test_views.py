@@ -21,7 +21,7 @@ def test_beyond_the_border_lie_mirror_images(size: list[int], padding: str, larg
     geometry = UNetSettings.model_validate({"depth": 1, "padding": padding}).geometry
     image = np.arange(2 * np.prod(size)).reshape(2, *size)
     padded = np.pad(image, [(0, 0)] + [(60, 60)] * len(size), mode="reflect")
-    for tile in plan_tiles(geometry, size, [largest] * len(size)):
+    for tile in plan_tiles([geometry] * len(size), size, [largest] * len(size)):
         window = tuple(slice(60 + span.first, 60 + span.last) for span in tile.spans)
         np.testing.assert_array_equal(read_mirrored(windows_of(image), tile), padded[(slice(None), *window)])
 

@@ -152,14 +152,15 @@ class Job:
         plan, core = self.plan, self.plan.core(index)
         if self._where is not None and not _any_in(self._where, core, plan.size):
             return []
-        geometry = self.card.network.geometry
+        geometries = self.card.network.axes
         looks: list[Look] = []
         for view in views_of(self.card, plan.predict):
             turned = view.turn_size(plan.size)
             # All tiles are as large as inner ones, so that each works in the memory that the one before left.
-            least = view.turn_size([geometry.tile(9 * edge, 4 * edge, 5 * edge).length for edge in plan.block])
-            axes = zip(turned, view.turn(core, plan.size), least, strict=True)
-            tile = Tile(tuple(geometry.tile(n, part.start, part.stop, least) for n, part, least in axes))
+            inner = zip(geometries, plan.block, strict=True)
+            least = view.turn_size([axis.tile(9 * edge, 4 * edge, 5 * edge).length for axis, edge in inner])
+            spans = zip(geometries, turned, view.turn(core, plan.size), least, strict=True)
+            tile = Tile(tuple(axis.tile(n, part.start, part.stop, enough) for axis, n, part, enough in spans))
             pixels = read_mirrored(view.of(self._image), tile)
             if not looks and is_empty(pixels, plan.spread):
                 return []
@@ -209,7 +210,7 @@ class Job:
 
     @cached_property
     def _model(self) -> _Model:
-        (model,) = self.folder.glob(f"{MODEL}.*")
+        (model,) = (path for path in self.folder.glob(f"{MODEL}.*") if path.suffix != ".bin")
         card, runner = load_runner(model, self.plan.predict, self.plan.threads)
         return _Model(card, runner, machine.taken_memory())
 
@@ -246,19 +247,17 @@ def choose_block(
         SettingsError: not even the smallest tile fits.
     """
     network, dims = card.network, len(size)
-    geometry = network.geometry
     # While the network works on a tile, the next one is read and the one before is written.
     beside = network.in_channels * (2 * sample_bytes + 4) + 2 * 4 * plane_count(card, settings)
     needs = bytes_per_pixel(card, settings.precision)
     reads = largest_tile(card, size, int(limit * needs / (needs + beside)), settings.precision)
-    halo = geometry.smallest_tile - geometry.stride
     chunk, block = [], []
-    for n, read in zip(size, reads, strict=True):
-        most = max(geometry.stride, read - halo)
+    for axis, n, read in zip(network.axes, size, reads, strict=True):
+        most = max(axis.stride, read - axis.halo)
         count = -(-n // most)
         parts = max(1, round(n / count / CHUNK[dims]))
-        wanted, allowed = -(-n // (count * parts * geometry.stride)), most // (parts * geometry.stride)
-        chunk.append(geometry.stride * max(1, min(wanted, allowed)))
+        wanted, allowed = -(-n // (count * parts * axis.stride)), most // (parts * axis.stride)
+        chunk.append(axis.stride * max(1, min(wanted, allowed)))
         block.append(chunk[-1] * parts)
     return tuple(chunk), tuple(block)
 
@@ -285,6 +284,7 @@ def fits_in_memory(
 ) -> bool:
     """Whether an image, its probabilities and labels, and a tile that is worth the name stay below `limit` bytes."""
     pixels, a_pixel = math.prod(size), 1 + (24 if objects else 0)
-    tile = min(pixels, 4 * card.network.geometry.smallest_tile ** len(size)) * bytes_per_pixel(card)
+    smallest = math.prod(axis.smallest_tile for axis in card.network.axes)
+    tile = min(pixels, 4 * smallest) * bytes_per_pixel(card)
     resident = resident_bytes(card, image_bytes, pixels, settings)
     return image_bytes <= MAX_BYTES and resident + pixels * a_pixel + tile <= limit

@@ -19,7 +19,6 @@ from useg.data.dataset import (
 )
 from useg.data.layouts import find_layout
 from useg.data.legend import Legend
-from useg.data.prepare import prepare
 from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
@@ -35,7 +34,7 @@ from useg.pictures.overlay import ERROR_LEGEND, error_map, overlay, to_gray_rgb
 from useg.pictures.palette import object_colours
 from useg.pictures.sheet import contact_sheet
 from useg.predict import Prediction, Predictor
-from useg.settings import load_settings
+from useg.run_data import images_of_run
 from useg.unet.model import ModelCard
 
 
@@ -378,14 +377,11 @@ def picture_of(example: Example, prediction: Prediction, card: ModelCard) -> UIn
 
 def _validation_threshold(predictor: Predictor, run: Path, region_class: int) -> float | None:
     """The threshold that suits the run's validation images best; None when its data have gone."""
-    if not (run / "settings.toml").is_file():
-        return None  # a run of several folds, each with images of its own
-    s = load_settings(run / "settings.toml").data
-    if not Path(s.folder).is_dir():
+    parts = images_of_run(run)
+    if parts is None:
         return None
-    prepared = prepare(Path(s.folder), **s.how_to_read())
     scored = []
-    for example in prepared.parts.validation:
+    for example in parts.validation:
         prediction = predictor.predict(example.image)
         scored.append(Scored(example.name, example.labels, prediction.labels, prediction.probabilities))
     return find_threshold(scored, region_class)

@@ -82,7 +82,7 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed)
             network = UNet.from_settings(s.network)
-        self.network = machine.place(network, self.device, dims=2).train()
+        self.network = machine.place(network, self.device, s.network.dims).train()
         self.averaged = copy.deepcopy(self.network).eval()
         if team.count > 1:
             share_batch(self.network, team.total, self.part, s.samples.batch)
@@ -97,7 +97,7 @@ class Loop:
             s.augment,
             s.normalise,
             classes=s.network.classes,
-            margin=s.network.geometry.margin,
+            margins=[axis.margin for axis in s.network.axes],
             seed=s.seed,
             widen=s.loss.borders.widen,
             fields=kept_fields(parts.train, s.loss.borders, run / "borders"),
@@ -196,7 +196,7 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         statistics = [value.clone() for value in self._statistics]
-        images = torch.from_numpy(batch.images).to(self.device, memory_format=torch.channels_last)
+        images = torch.from_numpy(batch.images).to(self.device, memory_format=machine.memory_layout(s.network.dims))
         labels = torch.from_numpy(batch.labels).to(self.device)
         weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):

@@ -29,14 +29,18 @@ def step_seconds(settings: Settings) -> float:
         return median(step() for _ in range(MEASURED))
 
 
-def bare_step(settings: Settings, layout: torch.memory_format = torch.channels_last) -> Callable[[], float]:
-    """A function that takes one optimisation step on a batch that is at hand, and returns its seconds."""
+def bare_step(settings: Settings, layout: torch.memory_format | None = None) -> Callable[[], float]:
+    """A function that takes one optimisation step on a batch that is at hand, and returns its seconds.
+
+    `layout` is that of training, channels-last, unless another is given.
+    """
     s, device = settings, machine.find_device(settings.machine.device)
+    layout = layout or machine.memory_layout(s.network.dims)
     network = UNet.from_settings(s.network).to(device, memory_format=layout).train()  # type: ignore[call-overload]
     images = torch.randn(s.samples.batch, s.network.in_channels, *s.samples.crop, device=device)
     images = images.to(memory_format=layout)
-    lost = 2 * s.network.geometry.margin
-    labels = torch.zeros(s.samples.batch, *(n - lost for n in s.samples.crop), dtype=torch.uint8, device=device)
+    outputs = [axis.output_size(n) for axis, n in zip(s.network.axes, s.samples.crop, strict=True)]
+    labels = torch.zeros(s.samples.batch, *outputs, dtype=torch.uint8, device=device)
     optimiser = make_optimiser(network, s.optimiser)
 
     def step() -> float:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from useg.data.augment import NO_AUGMENTATION, AugmentSettings
-from useg.data.dataset import Example
+from useg.data.dataset import Example, middle_plane
 from useg.data.legend import Legend
-from useg.data.orientation import Symmetries, find_symmetries
+from useg.data.order import ordered_axes
+from useg.data.orientation import UPRIGHT_TURN, Symmetries, find_symmetries
 from useg.data.samples import Sampler, SampleSettings, class_shares
 from useg.data.thickness import class_thickness
 from useg.errors import SettingsError
@@ -21,12 +22,15 @@ from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.losses import LossSettings
 from useg.unet.model import ModelCard
 from useg.unet.optimise import OptimiserSettings
-from useg.unet.settings import UNetSettings
+from useg.unet.settings import UNetSettings, volume_settings
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
-CROP = 256
-"""Input pixels of a planned sample along an axis, where the images have as many; half as many more for patches."""
+CROP = {2: 256, 3: 64}
+"""Input pixels of a planned sample along an axis of images and of volumes, where they have as many; half as many more
+for patches."""
+COARSEST = {2: 8, 3: 4}
+"""Pixels along an axis that the bottleneck should still see of them."""
 BATCH = 2
 """Crops of full size in a step, more where images are smaller: few, because in a bounded time many steps teach more."""
 WIDTHS = (16, 24, 32, 48, 64)
@@ -78,10 +82,17 @@ def make_plan(
     Raises:
         SettingsError: an override does not exist or has a value that it cannot have.
     """
-    symmetries = find_symmetries([e.image for e in train], [e.labels for e in train])
+    dims = train[0].labels.ndim
+    planes = [(middle_plane(e.image, dims), middle_plane(e.labels, dims)) for e in train]
+    symmetries = find_symmetries([image for image, _ in planes], [labels for _, labels in planes])
     shares = class_shares(train, legend.classes)
     channels = train[0].image.shape[0]
     kept = {"in_channels": channels, "classes": legend.classes}
+    if start is not None and start.network.dims != dims:
+        kinds = {2: "images", 3: "volumes"}
+        raise SettingsError(
+            f"--from: is a model of {kinds[start.network.dims]}, but these are {kinds[dims]}; name one of {kinds[dims]}"
+        )
     given = None if start is None else start.network.model_copy(update=kept)
     if base.recipe == "paper":
         planned = _paper(train, legend, shares, given)
@@ -89,7 +100,7 @@ def make_plan(
         planned = _auto(train, legend, shares, symmetries, given)
     settings, reasons = base.model_copy(update=planned.settings), planned.reasons
     settings = override(settings if start is None else _from_start(settings, start), overrides or {})
-    _check_fit(settings, channels, legend.classes)
+    _check_fit(settings, dims, channels, legend.classes)
     if start is not None:
         reasons = [_about_start(settings), *reasons[1:]]
     if legend.kind == "instances":
@@ -157,15 +168,19 @@ def _about_start(settings: Settings) -> str:
 def _auto(
     train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries, given: UNetSettings | None
 ) -> _Choice:
-    channels, smallest = train[0].image.shape[0], min(min(e.labels.shape) for e in train)
+    channels, dims = train[0].image.shape[0], train[0].labels.ndim
+    # Of images the shortest side anywhere; volumes are short along one axis, each axis has a size of its own.
+    sizes = np.array([e.labels.shape for e in train])
+    sides = [int(n) for n in (np.full(2, sizes.min()) if dims == 2 else np.median(sizes, axis=0))]
+    smallest = min(sides)
     # Of two classes the thinner one; of many, single thin ones are not worth a quarter of the samples of all others.
     thickness = float(np.nanpercentile(class_thickness(train, legend.classes), 50, method="lower"))
-    patch = 2 if thickness >= FINE and smallest >= CROP else 1
-    # The bottleneck should still see a few pixels of the smallest image.
-    depth = int(np.clip(np.log2(max(smallest, 16) / 8), 1, 4))
+    patch = 2 if thickness >= FINE and smallest >= CROP[dims] else 1
+    depth = int(np.clip(np.log2(max(smallest, 2 * COARSEST[dims]) / COARSEST[dims]), 1, 4))
     network = given or UNetSettings(
         in_channels=channels,
         classes=legend.classes,
+        dims=dims,
         depth=depth,
         width=WIDTHS[0],
         doublings=3,
@@ -174,31 +189,44 @@ def _auto(
         dropout=0.0,
         patch=patch,
     )
-    largest = CROP if network.patch == 1 else CROP * 3 // 2
-    crop = network.geometry.fit_up(min(largest, max(smallest, 64)))
+    largest = CROP[dims] if network.patch == 1 else CROP[dims] * 3 // 2
+    crop = tuple(
+        axis.fit_up(min(largest, max(n, CROP[dims] // 4))) for axis, n in zip(network.axes, sides, strict=True)
+    )
     rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
     samples = SampleSettings(
-        crop=(crop, crop),
-        batch=max(2, round(BATCH * (largest / crop) ** 2)),
+        crop=crop,
+        batch=max(2, round(BATCH * largest**dims / math.prod(crop))),
         rare_share=0.5 if rare else 0.0,
         rare_classes=rare,
     )
+    ordered = ordered_axes(train, legend.classes)
+    ordered_z, ordered_y, ordered_x = [None] * (3 - dims) + ordered
     augment = AugmentSettings(
-        rotate=symmetries.turn,
-        mirror_x=symmetries.mirror_x,
-        mirror_y=symmetries.mirror_y,
-        transpose=symmetries.transpose,
-        elastic_sd=10 * crop / CROP,
+        rotate=UPRIGHT_TURN if ordered_y or ordered_x else symmetries.turn,
+        tilt=UPRIGHT_TURN if dims == 3 else 0.0,
+        spacing=train[0].spacing or () if dims == 3 else (),
+        mirror_x=symmetries.mirror_x and not ordered_x,
+        mirror_y=symmetries.mirror_y and not ordered_y,
+        mirror_z=symmetries.mirror_y and not ordered_z and dims == 3,
+        transpose=symmetries.transpose and not ordered_y and not ordered_x,
+        elastic_sd=10 * max(crop) / CROP[2],
         elastic_grid=5,
     )
     reasons = [
-        f"network: depth {depth}, same padding, batch normalisation",
+        f"network: {'of volumes, ' if dims == 3 else ''}depth {depth}, same padding, batch normalisation",
         f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
         f"{thickness:.0f} pixels thick, so the network works on "
-        + ("2x2 patches and sees four times as many samples" if patch > 1 else "single pixels"),
-        f"samples: {samples.batch} crops of {crop}x{crop} pixels a step"
+        + (f"{'x'.join('2' * dims)} patches and sees four times as many samples" if patch > 1 else "single pixels"),
+        f"samples: {samples.batch} crops of {'x'.join(map(str, crop))} pixels a step"
         + (f"; half of them seek the rare {', '.join(legend.names[k] for k in rare)}" if rare else ""),
-        f"augmentation: {symmetries.reason}",
+        f"augmentation: {symmetries.reason}"
+        + "".join(
+            f"; but {legend.names[pair[0]]} and {legend.names[pair[1]]} keep their order along {axis}, which is not "
+            "mirrored"
+            for axis, pair in zip("zyx"[3 - dims :], ordered, strict=True)
+            if pair
+        ),
         "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
     ]
     if given:
@@ -224,8 +252,10 @@ def _about_borders(train: Sequence[Example], borders: BorderSettings) -> str:
 
 
 def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray, given: UNetSettings | None) -> _Choice:
-    network = given or UNetSettings(in_channels=train[0].image.shape[0], classes=legend.classes)
-    tile = network.geometry.fit_up(572)
+    dims, ends = train[0].labels.ndim, {"in_channels": train[0].image.shape[0], "classes": legend.classes}
+    network = given or (UNetSettings(**ends) if dims == 2 else volume_settings(**ends))
+    sizes = (572, 572) if dims == 2 else (116, 132, 132)
+    tile = tuple(axis.fit_up(n) for axis, n in zip(network.axes, sizes, strict=True))
     weights = (1 / np.maximum(shares, 1e-3)) / (1 / np.maximum(shares, 1e-3)).mean()
     # Gray-value variation is named in the paper without figures: contrast and brightness stay at their defaults.
     augment = NO_AUGMENTATION.model_copy(
@@ -242,7 +272,7 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray, given: 
     borders = BorderSettings() if instances else BorderSettings(weight=0)
     chosen = {
         "network": network,
-        "samples": SampleSettings(crop=(tile, tile), batch=1),
+        "samples": SampleSettings(crop=tile, batch=1),
         "augment": augment,
         "loss": LossSettings(class_weights=[round(float(w), 4) for w in weights], borders=borders),
         "optimiser": OptimiserSettings(
@@ -256,19 +286,23 @@ def _paper(train: Sequence[Example], legend: Legend, shares: np.ndarray, given: 
         ),
     }
     reasons = [
-        "network: the paper's, 31.0 M parameters, valid convolutions, dropout",
-        f"samples: one tile of {tile}x{tile} pixels a step",
+        "network: the paper's, 31.0 M parameters, valid convolutions, dropout"
+        if dims == 2
+        else "network: the 3-D paper's, 19.1 M parameters, valid convolutions, batch normalisation",
+        f"samples: one tile of {'x'.join(map(str, tile))} pixels a step",
         "loss: cross-entropy, classes weighted by the inverse of their share; SGD with momentum 0.99",
         "augmentation: rotations, flips and elastic deformation (3x3 grid, 10 pixels), as in the paper",
     ]
     return _Choice(chosen, reasons)
 
 
-def _check_fit(settings: Settings, channels: int, classes: int) -> None:
+def _check_fit(settings: Settings, dims: int, channels: int, classes: int) -> None:
     """Refuse settings that each are possible but do not belong to these images, or to one another."""
-    n, geometry = settings.network, settings.network.geometry
+    n = settings.network
     faults = {
-        "network.dims": n.dims != 2 and f"{n.dims}, but the images have 2 axes",
+        "network.dims": n.dims != dims and f"{n.dims}, but the images have {dims} axes",
+        "samples.crop": len(settings.samples.crop) != dims
+        and f"{len(settings.samples.crop)} numbers, but the images have {dims} axes",
         "network.in_channels": n.in_channels != channels and f"{n.in_channels}, but the images have {channels}",
         "network.classes": n.classes != classes and f"{n.classes}, but the masks have {classes}",
     }
@@ -283,12 +317,11 @@ def _check_fit(settings: Settings, channels: int, classes: int) -> None:
             raise SettingsError(f"--set {name}: {fault}; leave it out")
     if unknown := [k for k in settings.samples.rare_classes if not 0 <= k < classes]:
         raise SettingsError(f"--set samples.rare_classes: there is no class {unknown[0]}; there are 0 to {classes - 1}")
-    for size in settings.samples.crop:
-        if not geometry.fits(size):
-            raise SettingsError(
-                f"--set samples.crop: {size} pixels do not fit this network; {geometry.fit_up(size)} do"
-            )
-    coarsest = settings.samples.batch * math.prod(max(1, size // geometry.stride) for size in settings.samples.crop)
+    coarsest = settings.samples.batch
+    for axis, size in zip(n.axes, settings.samples.crop, strict=True):
+        if not axis.fits(size):
+            raise SettingsError(f"--set samples.crop: {size} pixels do not fit this network; {axis.fit_up(size)} do")
+        coarsest *= max(1, size // axis.stride)
     if n.norm != "none" and coarsest < 2:
         raise SettingsError(
             "--set samples.crop: batch normalisation would see a single value at the bottleneck; "
@@ -312,7 +345,7 @@ def _score_shift(train: Sequence[Example], settings: Settings, shares: np.ndarra
         settings.augment,
         settings.normalise,
         classes=classes,
-        margin=settings.network.geometry.margin,
+        margins=[axis.margin for axis in settings.network.axes],
         seed=settings.seed,
     )
     seen = sampler.shares() * weights

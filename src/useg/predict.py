@@ -18,6 +18,7 @@ from jaxtyping import Float, Integer, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 
 from useg import machine
+from useg.engines.runner import ExportedRunner
 from useg.errors import ImageError, SettingsError
 from useg.images.image import Image
 from useg.images.windows import windows_of
@@ -26,12 +27,10 @@ from useg.metrics.overlap import mean_foreground
 from useg.metrics.uncertainty import entropy, expected_dice
 from useg.objects.separate import separate
 from useg.objects.settings import SeparateSettings
-from useg.onnx_runner import OnnxRunner
 from useg.runner import WORKSPACE, Runner, TorchRunner, largest_tile
 from useg.unet.geometry import Tile, plan_tiles
-from useg.unet.model import ModelCard, find_model, load_model, read_card
+from useg.unet.model import ModelCard, find_model, is_exported, load_model, read_card
 from useg.unet.normalise import Intensity, measure
-from useg.unet.onnx_header import is_onnx
 from useg.views import View, read_mirrored, symmetric_views
 
 BLOCK_PIXELS = 1 << 15
@@ -43,8 +42,8 @@ class PredictSettings(BaseModel):
 
     Attributes:
         device: "auto", "cpu", "cuda" or "mps"; exported models run on the CPU.
-        precision: "auto" takes bfloat16 where a short probe shows it faster on this machine; exported models are
-            float32.
+        precision: "auto" takes bfloat16 where a short probe shows it faster on this machine; as does OpenVINO;
+            ONNX models are float32.
         max_memory: bytes that prediction may take; None is half of what is free.
         tta: average over the flips and turns under which the training images look alike.
         folds: of a model of several networks those to average, from 0; all without.
@@ -94,7 +93,7 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, settings: PredictSettings | None = None) -> Predictor:
-        """From a model file, an exported one (`.onnx`, needs no torch) or a run folder.
+        """From a model file, an exported one (`.onnx` or `.xml`, needs no torch) or a run folder.
 
         Raises:
             MissingError, ModelError, SettingsError: see `load_runner`.
@@ -102,7 +101,9 @@ class Predictor:
         settings = settings or PredictSettings()
         card, runner = load_runner(Path(path), settings)
         # What was found is kept, so that whoever stores the settings can do the same again.
-        found = {"precision": runner.precision} | ({"device": runner.device} if isinstance(runner, OnnxRunner) else {})
+        found = {"precision": runner.precision} | (
+            {"device": runner.device} if isinstance(runner, ExportedRunner) else {}
+        )
         return cls(card, runner, settings.model_copy(update=found))
 
     def predict(self, image: Image | np.ndarray) -> Prediction:
@@ -132,24 +133,8 @@ class Predictor:
         return Prediction(most_probable(probabilities), probabilities, warnings, uncertainty)
 
     def require_input(self, name: str, shape: Sequence[int]) -> None:
-        """See that the network can take an image of this shape, channels first.
-
-        Raises:
-            ImageError: another number of axes or channels than the model knows, or no pixels.
-        """
-        settings = self.card.network
-        if len(shape) != settings.dims + 1:
-            raise ImageError(
-                f"{name}: has {len(shape) - 1} axes besides channels, but the model works on {settings.dims}-D images; "
-                + ("save its slices as images" if settings.dims == 2 else "give whole volumes")
-            )
-        if shape[0] != settings.in_channels:
-            raise ImageError(
-                f"{name}: has {shape[0]} channels, but the model was trained on {settings.in_channels}; "
-                "convert it to the channels of the training images"
-            )
-        if 0 in shape:
-            raise ImageError(f"{name}: has no pixels; its size is {' x '.join(map(str, shape[1:]))}")
+        """See that the network can take an image of this shape; see `require_input`."""
+        require_input(self.card, name, shape)
 
     def objects(self, prediction: Prediction) -> Integer[np.ndarray, "*size"]:
         """Objects of a prediction, numbered 1, 2, ..., by what the model found out on its validation images.
@@ -179,14 +164,37 @@ class Predictor:
             turned = view.apply(array)
             left = limit - resident_bytes(card, array.nbytes, array[0].size, self.settings)
             largest = largest_tile(card, turned.shape[1:], left, self.settings.precision)
-            tiles = plan_tiles(card.network.geometry, turned.shape[1:], largest)
+            tiles = plan_tiles(card.network.axes, turned.shape[1:], largest)
             result = view.undo(run_tiles(turned, tiles, intensity, self.runner, plane_count(card, self.settings)))
             total = result if total is None else np.add(total, result, out=total)
         assert total is not None
         return total if len(views) == 1 else total / np.float32(len(views))
 
 
-def load_runner(path: Path, settings: PredictSettings, threads: int = 0) -> tuple[ModelCard, TorchRunner | OnnxRunner]:
+def require_input(card: ModelCard, name: str, shape: Sequence[int]) -> None:
+    """See that the network can take an image of this shape, channels first.
+
+    Raises:
+        ImageError: another number of axes or channels than the model knows, or no pixels.
+    """
+    settings = card.network
+    if len(shape) != settings.dims + 1:
+        raise ImageError(
+            f"{name}: has {len(shape) - 1} axes besides channels, but the model works on {settings.dims}-D images; "
+            + ("save its slices as images" if settings.dims == 2 else "give whole volumes")
+        )
+    if shape[0] != settings.in_channels:
+        raise ImageError(
+            f"{name}: has {shape[0]} channels, but the model was trained on {settings.in_channels}; "
+            "convert it to the channels of the training images"
+        )
+    if 0 in shape:
+        raise ImageError(f"{name}: has no pixels; its size is {' x '.join(map(str, shape[1:]))}")
+
+
+def load_runner(
+    path: Path, settings: PredictSettings, threads: int = 0
+) -> tuple[ModelCard, TorchRunner | ExportedRunner]:
     """A model file's card, and its networks ready to run as it says.
 
     Args:
@@ -194,16 +202,16 @@ def load_runner(path: Path, settings: PredictSettings, threads: int = 0) -> tupl
 
     Raises:
         MissingError, ModelError: see `useg.unet.model.load_model`. SettingsError: the device, or a fold, is not there.
-        MissingExtraError: an exported model, and onnxruntime is not here.
+        MissingExtraError: an exported model, and its engine is not here.
     """
     path = find_model(path)
-    if is_onnx(path):
+    if is_exported(path):
         if settings.folds:
             raise SettingsError(f"{path}: gives the mean of all its folds; choose folds when you export")
         if settings.device not in ("auto", "cpu"):
             raise SettingsError(f"{path}: exported models run on the CPU; use --device auto")
         card = read_card(path)
-        return card, OnnxRunner(path, card, threads=threads, spread=settings.uncertainty)
+        return card, ExportedRunner(path, card, settings.precision, threads=threads, spread=settings.uncertainty)
     if threads:
         import torch
 

@@ -112,20 +112,20 @@ def largest_tile(card: ModelCard, size: Sequence[int], limit: int, precision: st
     Raises:
         SettingsError: not even the smallest tile fits.
     """
-    geometry, dims = card.network.geometry, len(size)
-    whole = [t.length for t in (geometry.tiles(n, n)[0] for n in size)]
+    axes, dims = card.network.axes, len(size)
+    whole = [axis.tiles(n, n)[0].length for axis, n in zip(axes, size, strict=True)]
     pixels = limit / bytes_per_pixel(card, precision)
-    smallest = geometry.smallest_tile
-    if pixels < min(smallest**dims, np.prod(whole)):
+    smallest = [axis.smallest_tile for axis in axes]
+    if pixels < min(math.prod(smallest), math.prod(whole)):
         raise SettingsError(
             f"--max-memory leaves {max(0, limit) / 1e6:.0f} MB for the network, but one tile needs "
-            f"{bytes_per_pixel(card, precision) * smallest**dims / 1e6:.0f} MB; allow more memory"
+            f"{bytes_per_pixel(card, precision) * math.prod(smallest) / 1e6:.0f} MB; allow more memory"
         )
     # Short axes are read whole; what they leave is shared by the long ones.
     edge, largest = pixels ** (1 / dims), list(whole)
     for rank, axis in enumerate(sorted(range(dims), key=lambda a: whole[a])):
         edge = min(LARGEST_TILE if dims == 2 else LARGEST_TILE // 8, pixels ** (1 / (dims - rank)))
-        largest[axis] = min(whole[axis], max(smallest, int(edge)))
+        largest[axis] = min(whole[axis], max(smallest[axis], int(edge)))
         pixels /= largest[axis]
     return largest
 
@@ -138,7 +138,7 @@ def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
     # gaps between blocks that torch has freed.
     widths = {2: 6.5, 3: 7}[s.dims] if s.padding == "same" else 9
     return (
-        value * widths * s.width / s.patch**s.dims
+        value * widths * s.channels(0) / s.patch**s.dims
         + (4 + value) * s.in_channels
         + (12 + 4 * (card.members > 1)) * s.classes
     )

@@ -23,7 +23,7 @@ from useg.images.windows import Windows
 from useg.inputs import Glance, size_as_in_training
 from useg.predict import Predictor, uncertainty_planes, views_of
 from useg.runner import WORKSPACE
-from useg.unet.model import digest, find_model
+from useg.unet.model import copy_model, digest, find_model
 from useg.unet.normalise import measure
 from useg.workers import WorkerSettings
 
@@ -169,8 +169,7 @@ def begin_work(folder: Path, plan: BlockPlan, predictor: Predictor, model: Path)
     with telling(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        model = find_model(model)
-        shutil.copyfile(model, folder / f"{MODEL}{model.suffix.lower()}")
+        copy_model(find_model(model), folder, MODEL)
         for name in plan.stores:
             if name in planes:
                 LabelStore.create(folder / name, plan.size, np.float32, plan.chunk, planes=planes[name])
@@ -192,16 +191,17 @@ def outline(name: str, plan: BlockPlan, folder: Path) -> str:
 def estimate(predictor: Predictor, plan: BlockPlan, folder: Path) -> str:
     """Time by the network's pace on a small tile, disk by what results take of which nothing can be compressed."""
     network, dims = predictor.card.network, len(plan.size)
-    edge = network.geometry.fit_up(min(PROBE[dims], max(plan.block)))
-    tile = np.zeros((network.in_channels, *(edge,) * dims), np.float32)
+    edges = [axis.fit_up(min(PROBE[dims], max(plan.block))) for axis in network.axes]
+    tile = np.zeros((network.in_channels, *edges), np.float32)
     seconds = []
     for _ in range(4):  # the first sets things up
         begun = time.perf_counter()
-        predictor.runner(tile, [slice(0, network.geometry.output_size(edge))] * dims)
+        predictor.runner(
+            tile, [slice(0, axis.output_size(edge)) for axis, edge in zip(network.axes, edges, strict=True)]
+        )
         seconds.append(time.perf_counter() - begun)
-    halo = network.geometry.smallest_tile - network.geometry.stride
     views = len(views_of(predictor.card, plan.predict))
-    pixels = plan.blocks * views * math.prod(n + halo for n in plan.block)
+    pixels = plan.blocks * views * math.prod(n + axis.halo for axis, n in zip(network.axes, plan.block, strict=True))
     time_needed = pixels * min(seconds) / tile[0].size
     in_words = f"{time_needed / 60:.0f} min" if time_needed > 90 else f"{time_needed:.0f} s"
     a_pixel = {"labels": 2, "confidence": 1 + 5 * 4, "probabilities": 2 * 4 * network.classes, "uncertainty": 2 * 4 * 2}

@@ -33,7 +33,7 @@ def describe_image(path: Path, header: Header) -> str:
 def describe_model(path: Path, card: ModelCard) -> str:
     """A model's card for people."""
     n, seen, scores = card.network, card.input, card.scores
-    size = "x".join([str(n.geometry.receptive_field)] * n.dims)
+    size = "x".join(str(axis.receptive_field) for axis in n.axes)
     lines = [
         f"{path}: U-Net by useg {card.version}",
         f"  network      {n.dims}-D, width {n.width}, depth {n.depth}, {n.padding} padding, norm: {n.norm}; "

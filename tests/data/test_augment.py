@@ -215,3 +215,31 @@ def test_the_work_is_as_large_as_the_crop() -> None:
     finally:
         tracemalloc.stop()
     assert peak < image.nbytes / 20
+
+
+@few
+@given(shape=st.tuples(st.integers(3, 12), st.integers(3, 12), st.integers(3, 12)), seed=st.integers(0, 99))
+def test_without_augmentation_a_volume_is_cut_out(shape: tuple[int, int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    volume = rng.normal(size=(2, 14, 15, 16)).astype(np.float32)
+    start = [int(rng.integers(0, n - m + 1)) for n, m in zip(volume.shape[1:], shape, strict=True)]
+    centre = [s + (m - 1) / 2 for s, m in zip(start, shape, strict=True)]
+    field = warp_field(rng, centre, shape, NO_AUGMENTATION)
+    cut = tuple(slice(s, s + m) for s, m in zip(start, shape, strict=True))
+    np.testing.assert_allclose(resample_image(volume, field), volume[(slice(None), *cut)], atol=1e-5)
+    labels = rng.integers(0, 5, volume.shape[1:]).astype(np.uint8)
+    np.testing.assert_array_equal(resample_labels(labels, field), labels[cut])
+
+
+@few
+@given(seed=st.integers(0, 999), edge=st.floats(1, 6))
+def test_turns_of_a_volume_keep_lengths_in_space(seed: int, edge: float) -> None:
+    """However flat the voxels are, a turn moves points as a rigid body: neighbours stay as far apart as they were."""
+    settings = NO_AUGMENTATION.model_copy(
+        update={"rotate": 180.0, "tilt": 180.0, "mirror_z": True, "spacing": (edge, 1.0, 1.0)}
+    )
+    field = warp_field(np.random.default_rng(seed), (0.0, 0.0, 0.0), (4, 5, 6), settings)
+    edges = np.array([edge, 1, 1], np.float32)
+    for axis in range(3):
+        moved = np.diff(field, axis=axis + 1) * edges[:, None, None, None]
+        np.testing.assert_allclose(np.sqrt((moved**2).sum(0)), edges[axis], rtol=1e-4)

@@ -94,11 +94,13 @@ def test_a_volume_is_not_decoded(tmp_path: Path) -> None:
     assert [pair.name for pair in found.used] == ["good0", "good1", "good2"]
 
 
-def test_volumes_alone_are_refused(tmp_path: Path) -> None:
+def test_an_image_among_volumes_is_left_out(tmp_path: Path) -> None:
     for name in "abc":
         put(tmp_path, name, picture(5, 12, 16), np.stack([MASK] * 5))
     put(tmp_path, "flat")
-    assert [p.severity for p in check(tmp_path).problems] == ["error"] * 3
+    found = check(tmp_path)
+    assert only(found).startswith("warning flat.png: this is an image of 12 x 16")
+    assert [pair.name for pair in found.used] == ["a", "b", "c"] and not found.errors
 
 
 def test_an_unexpected_value(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def make_sampler(
         AugmentSettings() if augment is None else augment,
         NormaliseSettings(),
         classes=classes,
-        margin=margin,
+        margins=[margin] * 2,
         seed=seed,
     )
 

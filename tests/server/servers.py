@@ -1,6 +1,7 @@
 """A server with a small model, in this process or in another, and images as the bytes of files."""
 
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _RUN = """
 import sys
+exec(sys.argv[2])
 from useg.server import ServeSettings, serve
 serve(ServeSettings.model_validate_json(sys.argv[1]), lambda url: print(url, flush=True))
 """
@@ -52,23 +54,26 @@ def _saved(array: np.ndarray, kind: str) -> bytes:
 
 def png_claiming(width: int, height: int, rows: int = 1) -> bytes:
     """A PNG whose header says a size, and that has so many rows of zeros."""
-    data = zlib.compress(bytes(1 + width), 9) if rows == 1 else zlib.compress(bytes((1 + width) * rows), 9)
+    data = zlib.compress(bytes((1 + width) * rows), 9)
     parts = [(b"IHDR", pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
     chunks = [pack(">I", len(d)) + kind + d + pack(">I", zlib.crc32(kind + d)) for kind, d in parts]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @contextmanager
-def running(settings: ServeSettings, log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server in a process of its own that says nothing but its address; `log` is what it complains of."""
+def running(settings: ServeSettings, log: Path, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own that says nothing but its address; `log` is what it complains of.
+
+    `before` is code that it runs first.
+    """
     with log.open("w") as complaints:
         process = subprocess.Popen(
-            [sys.executable, "-c", _RUN, settings.model_dump_json()],
+            [sys.executable, "-c", _RUN, settings.model_dump_json(), before],
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
             cwd=tempfile.gettempdir(),
-            env={**__import__("os").environ, "PYTHONPATH": str(ROOT / "src")},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         )
         try:
             assert process.stdout is not None

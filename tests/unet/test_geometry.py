@@ -17,6 +17,16 @@ from useg.unet.network import UNet
 from useg.unet.settings import UNetSettings, article_settings
 
 
+@st.composite
+def axes_apart(draw: st.DrawFn, depth: int) -> Geometry:
+    """An axis of a volume that the finest levels, and maybe the deepest poolings, leave alone."""
+    depth = draw(st.integers(1, depth))
+    flat = draw(st.integers(0, depth))
+    pools = draw(st.none() | st.integers(0, depth - flat))
+    padding, up_kernel = draw(st.sampled_from(["valid", "same"])), draw(st.sampled_from([2, 3]))
+    return Geometry(depth, padding, up_kernel, draw(st.sampled_from([1, 3])), 1, flat, pools)
+
+
 def all_forms(depth: int) -> st.SearchStrategy[Geometry]:
     """Every form of the network up to a depth; one that works on patches has a head of its own."""
     padding, up_kernel = st.sampled_from(["valid", "same"]), st.sampled_from([2, 3])
@@ -24,6 +34,7 @@ def all_forms(depth: int) -> st.SearchStrategy[Geometry]:
     return st.one_of(
         st.builds(Geometry, st.integers(0, depth), padding, up_kernel, head_kernel),
         st.builds(Geometry, st.integers(0, min(2, depth)), padding, up_kernel, st.just(1), patch),
+        axes_apart(min(2, depth)),
     )
 
 
@@ -33,22 +44,31 @@ few = settings(max_examples=60, deadline=None)
 
 def walk(geometry: Geometry, size: int) -> int | None:
     """Output size by walking through the layers one after another; None where one of them cannot be applied."""
-    loss = 4 if geometry.padding == "valid" else 0
+    depth, flat = geometry.depth, geometry.flat
+    halved = range(flat, depth if geometry.pools is None else flat + geometry.pools)
+    losses = [4 if geometry.padding == "valid" and level >= flat else 0 for level in range(depth + 1)]
+    factors = [2 if level in halved else 1 for level in range(depth)]
     if size % geometry.patch:
         return None
     size //= geometry.patch
-    for _ in range(geometry.depth):
+    for loss, factor in zip(losses, factors, strict=False):
         size -= loss
-        if size <= 0 or size % 2:
+        if size <= 0 or size % factor:
             return None
-        size //= 2
-    size -= loss
-    for _ in range(geometry.depth):
-        size = 2 * size - loss
+        size //= factor
+    size -= losses[depth]
+    for loss, factor in reversed(list(zip(losses, factors, strict=False))):
+        size = factor * size - loss
     return geometry.patch * size if size > 0 else None
 
 
 def small_network(geometry: Geometry, dims: int = 2) -> UNet:
+    """A network with this first axis; one that is unlike the others makes it one of volumes."""
+    apart: dict[str, object] = {}
+    if geometry.flat or geometry.pools is not None:
+        dims, levels = 3, geometry.depth
+        halved = levels - geometry.flat if geometry.pools is None else geometry.pools
+        apart = {"flat": (geometry.flat, 0, 0), "pools": (halved, levels, levels)}
     settings = UNetSettings(
         dims=dims,
         depth=geometry.depth,
@@ -57,8 +77,19 @@ def small_network(geometry: Geometry, dims: int = 2) -> UNet:
         up_kernel=geometry.up_kernel,
         head="1x1" if geometry.head_kernel == 1 else "3x3",
         patch=geometry.patch,
+        **apart,
     )
     return UNet.from_settings(settings)
+
+
+def others(network: UNet) -> list[int]:
+    """The smallest sizes of all axes but the first."""
+    return [axis.smallest for axis in network.axes[1:]]
+
+
+def middle_of(scores: torch.Tensor, pixel: int) -> torch.Tensor:
+    """The score of a pixel along the first axis, in the middle of the others."""
+    return scores[(0, 0, pixel, *(n // 2 for n in scores.shape[3:]))]
 
 
 def test_the_sizes_of_the_paper() -> None:
@@ -98,10 +129,9 @@ def test_what_fits_is_what_the_layers_take(geometry: Geometry, size: int) -> Non
 def test_output_size_is_that_of_the_real_network(geometry: Geometry, dims: int, rank: int) -> None:
     with torch.device("meta"):
         network = small_network(geometry, dims).eval()
-    size = next(islice(valid_sizes(geometry), rank, None))
-    sizes = [geometry.smallest] * (dims - 1) + [size]
+    sizes = [next(islice(valid_sizes(geometry), rank, None)), *others(network)]
     scores = network(torch.empty(1, 1, *sizes, device="meta"))
-    assert list(scores.shape[2:]) == [geometry.output_size(n) for n in sizes]
+    assert list(scores.shape[2:]) == [axis.output_size(n) for axis, n in zip(network.axes, sizes, strict=True)]
 
 
 @few
@@ -130,8 +160,8 @@ def test_valid_sizes_are_all_that_fit(geometry: Geometry) -> None:
 def transparent(geometry: Geometry) -> UNet:
     """The network with positive weights and averages for maxima: a gradient is zero only where nothing connects."""
     network = small_network(geometry).double().eval()
-    if geometry.depth:
-        network.pool = nn.AvgPool2d(2)
+    average = nn.AvgPool2d if network.settings.dims == 2 else nn.AvgPool3d
+    network.pools = nn.ModuleList(average(pool.kernel_size) for pool in network.pools)
     with torch.no_grad():
         for weight in network.parameters():
             weight.uniform_(0.2, 1.0)
@@ -142,12 +172,13 @@ def transparent(geometry: Geometry) -> UNet:
 @given(geometry=all_forms(3), strides=st.integers(0, 5))
 def test_needs_is_exactly_what_the_gradient_reaches(geometry: Geometry, strides: int) -> None:
     size = geometry.smallest + strides * geometry.stride
-    image = torch.rand(1, 1, size, geometry.smallest, dtype=torch.float64, requires_grad=True)
-    scores = transparent(geometry)(image)
+    network = transparent(geometry)
+    image = torch.rand(1, 1, size, *others(network), dtype=torch.float64, requires_grad=True)
+    scores = network(image)
     out = scores.shape[2]
     for pixel in {0, 1, out // 2, out // 2 + 1, out - 1} & set(range(out)):
-        (gradient,) = torch.autograd.grad(scores[0, 0, pixel, scores.shape[3] // 2], image, retain_graph=True)
-        reached = gradient.abs().sum((0, 1, 3)).nonzero().flatten().tolist()
+        (gradient,) = torch.autograd.grad(middle_of(scores, pixel), image, retain_graph=True)
+        reached = gradient[0, 0].abs().flatten(1).sum(1).nonzero().flatten().tolist()
         first, last = geometry.needs(pixel, pixel + 1)
         assert (max(first, 0), min(last, size)) == (reached[0], reached[-1] + 1)
         assert reached == list(range(reached[0], reached[-1] + 1))
@@ -157,13 +188,14 @@ def test_needs_is_exactly_what_the_gradient_reaches(geometry: Geometry, strides:
 @given(geometry=all_forms(2))
 def test_some_pixel_reaches_the_whole_receptive_field(geometry: Geometry) -> None:
     size = geometry.fit_up(geometry.shrink + 2 * geometry.receptive_field + geometry.stride)
-    image = torch.rand(1, 1, size, geometry.smallest, dtype=torch.float64, requires_grad=True)
-    scores = transparent(geometry)(image)
+    network = transparent(geometry)
+    image = torch.rand(1, 1, size, *others(network), dtype=torch.float64, requires_grad=True)
+    scores = network(image)
     start = (scores.shape[2] - geometry.stride) // 2
     spans = []
     for pixel in range(start, start + geometry.stride):
-        (gradient,) = torch.autograd.grad(scores[0, 0, pixel, scores.shape[3] // 2], image, retain_graph=True)
-        reached = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+        (gradient,) = torch.autograd.grad(middle_of(scores, pixel), image, retain_graph=True)
+        reached = gradient[0, 0].abs().flatten(1).sum(1).nonzero().flatten()
         spans.append(int(reached[-1] - reached[0]) + 1)
     assert max(spans) == geometry.receptive_field
 
@@ -175,7 +207,7 @@ def test_pixels_outside_needs_change_nothing(geometry: Geometry, seed: int) -> N
     torch.manual_seed(seed)
     network = small_network(geometry).double().eval()
     size = geometry.fit_up(geometry.shrink + geometry.receptive_field)
-    image = torch.randn(1, 1, size, geometry.smallest, dtype=torch.float64)
+    image = torch.randn(1, 1, size, *others(network), dtype=torch.float64)
     out = geometry.output_size(size)
     pixel = seed % out
     first, last = geometry.needs(pixel, pixel + 1)
@@ -232,17 +264,16 @@ def test_the_smallest_tile_can_be_larger_than_its_core_and_its_halo() -> None:
 
 @few
 @given(
-    geometry=geometries,
+    axes=st.lists(geometries, min_size=3, max_size=3),
     size=st.lists(st.integers(1, 30), min_size=2, max_size=3),
     largest=st.integers(1, 200),
 )
-def test_the_cores_of_a_plan_cover_every_pixel_once(geometry: Geometry, size: list[int], largest: int) -> None:
+def test_the_cores_of_a_plan_cover_every_pixel_once(axes: list[Geometry], size: list[int], largest: int) -> None:
     count = np.zeros(size, int)
-    tiles = plan_tiles(geometry, size, [largest] * len(size))
-    for tile in tiles:
+    for tile in plan_tiles(axes[: len(size)], size, [largest] * len(size)):
         count[tile.core] += 1
         assert all(k.stop - k.start == c.stop - c.start for k, c in zip(tile.keep, tile.core, strict=True))
-        assert all(geometry.fits(n) for n in tile.shape)
+        assert all(axis.fits(n) for axis, n in zip(axes, tile.shape, strict=False))
     assert (count == 1).all()
 
 

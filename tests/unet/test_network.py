@@ -11,7 +11,7 @@ from torch import nn
 
 from useg.errors import SizeError
 from useg.unet.network import UNet, crop_and_concat, fold_batch_norm
-from useg.unet.settings import UNetSettings, article_settings
+from useg.unet.settings import UNetSettings, article_settings, volume_settings
 
 
 def parameters(network: nn.Module) -> int:
@@ -23,6 +23,33 @@ def test_the_network_of_the_paper() -> None:
         network = UNet()
     assert parameters(network) == 31_030_658
     assert network(torch.empty(1, 1, 572, 572, device="meta")).shape == (1, 2, 388, 388)
+
+
+def test_the_network_for_volumes_of_its_paper() -> None:
+    """Its 19,069,955 parameters: convolutions, with biases but for the up-convolutions, and without normalisation."""
+    with torch.device("meta"):
+        network = UNet.from_settings(volume_settings(in_channels=3, classes=3))
+        plain = UNet.from_settings(volume_settings(in_channels=3, classes=3, norm="none"))
+    assert network(torch.empty(1, 3, 116, 132, 132, device="meta")).shape == (1, 3, 28, 44, 44)
+    assert parameters(plain) - sum(up.bias.numel() for up in plain.up) == 19_069_955
+    normalised = [m for m in network.modules() if isinstance(m, nn.BatchNorm3d)]
+    biases = sum(m.bias.numel() for m in plain.modules() if isinstance(m, nn.Conv3d)) - 3  # the head keeps its own
+    assert parameters(network) == parameters(plain) - biases + sum(parameters(m) for m in normalised)
+
+
+def test_an_axis_can_be_left_alone() -> None:
+    """Slices far apart: the finest level looks within them, and pools within them, only."""
+    network = UNet(dims=3, depth=2, width=2, padding="same", flat=(1, 0, 0), pools=(1, 2, 2)).eval()
+    assert [m.kernel_size for m in network.contracting[0] if isinstance(m, nn.Conv3d)] == [(1, 3, 3)] * 2
+    assert [m.kernel_size for m in network.contracting[1] if isinstance(m, nn.Conv3d)] == [(3, 3, 3)] * 2
+    assert [pool.kernel_size for pool in network.pools] == [(1, 2, 2), (2, 2, 2)]
+    assert [axis.stride for axis in network.axes] == [2, 4, 4]
+    assert network(torch.randn(1, 1, 6, 8, 12)).shape == (1, 2, 6, 8, 12)
+    for wrong in ({"flat": (3, 0, 0)}, {"flat": (1, 0)}, {"flat": (1, 0, 0), "pools": (2, 2, 2)}):
+        with pytest.raises(ValidationError, match="flat"):
+            UNetSettings(dims=3, depth=2, **wrong)
+    with pytest.raises(ValidationError, match="of volumes only"):
+        UNetSettings(flat=(1, 0, 0))
 
 
 def test_the_network_of_the_article() -> None:
@@ -56,18 +83,22 @@ def test_article_settings_can_be_changed() -> None:
 
 @st.composite
 def all_kinds(draw: st.DrawFn) -> UNetSettings:
-    patch = draw(st.sampled_from([1, 1, 2]))
+    patch, dims, depth = draw(st.sampled_from([1, 1, 2])), draw(st.sampled_from([2, 2, 3])), draw(st.integers(0, 2))
+    flat = draw(st.integers(0, depth))
+    apart = {"flat": (flat, 0, 0), "pools": (draw(st.integers(0, depth - flat)), depth, depth)}
     return UNetSettings(
         in_channels=draw(st.integers(1, 2)),
         classes=draw(st.integers(2, 3)),
-        dims=draw(st.sampled_from([2, 2, 3])),
-        depth=draw(st.integers(0, 2)),
+        dims=dims,
+        depth=depth,
         width=3,
         padding=draw(st.sampled_from(["same", "same", "valid"])),
         norm=draw(st.sampled_from(["none", "batch", "batch_after_relu"])),
         up_kernel=draw(st.sampled_from([2, 3])),
         head=draw(st.sampled_from(["1x1", "3x3"])) if patch == 1 else "1x1",
         patch=patch,
+        doubling=draw(st.sampled_from(["after_pool", "before_pool"])),
+        **(apart if dims == 3 and draw(st.booleans()) else {}),
     )
 
 
@@ -83,8 +114,8 @@ def trained(settings: UNetSettings) -> UNet:
 
 
 def image_for(network: UNet, extra: list[int]) -> torch.Tensor:
-    g, s = network.geometry, network.settings
-    return torch.randn(1, s.in_channels, *(g.fit_up(g.smallest + n) for n in extra[: s.dims]))
+    sizes = (axis.fit_up(axis.smallest + n) for axis, n in zip(network.axes, extra, strict=False))
+    return torch.randn(1, network.settings.in_channels, *sizes)
 
 
 @settings(max_examples=80)

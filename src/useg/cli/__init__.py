@@ -9,6 +9,7 @@ import typer
 
 from useg.cli.apply import predict, suggest
 from useg.cli.deliver import export
+from useg.cli.host import serve
 from useg.cli.judge import evaluate, info, score
 from useg.cli.learn import check, demo, train
 from useg.console import say
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, check, train, predict, evaluate, score, suggest, export, info):
+for command in (demo, check, train, predict, evaluate, score, suggest, export, serve, info):
     app.command()(command)
 
 

@@ -54,6 +54,8 @@ def check(
     Recognised without an option are
 
     \b
+      project.toml of `useg serve` beside images/ + masks/; images without a
+        mask are passed over
       images/ + masks/ (or labels/, annotations/), same names; a mask may end in
         _mask, _seg, _label
       train/, and if you like val/ and test/, each in one of these layouts

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Num
 
 from useg.data.check_objects import check_objects
-from useg.data.dataset import Pair, describe_size, read_mask_of, size_fault
+from useg.data.dataset import Pair, describe_size, middle_plane, read_mask_of, size_fault
 from useg.data.judge import SPARSE_REMEDY, judge_values, survey
 from useg.data.legend import Entry, Legend, ignored_value, is_noisy
 from useg.data.problem import Problem, error, names_of, warning
@@ -97,20 +97,20 @@ def check_pairs(
         raise DataError("there is no pair of image and mask to check; put images into images/, masks into masks/")
     folder = folder or pairs[0].image.parent.parent
     ignore = ignored_value(ignore, unlabelled)
-    problems, flat = _check_headers(pairs)
+    problems, kept = _check_headers(pairs)
     looks: list[Look] = []
     for done, pair in enumerate(pairs, 1):
-        if pair in flat:
+        if pair in kept:
             look, found = _look(pair)
             problems += found
             looks += [look] if look else []
         if progress is not None:
             progress(done, len(pairs))
-    if len(flat) < min_images and not any(p.severity == "error" for p in problems):
+    if len(kept) < min_images and not any(p.severity == "error" for p in problems):
         problems.append(
             error(
                 pairs[0].image,
-                f"there is only {'this one image' if len(flat) == 1 else f'{len(flat)} images'}, and "
+                f"there is only {'this one image' if len(kept) == 1 else f'{len(kept)} images'}, and "
                 f"{min_images} are needed: nothing would be left to judge with",
                 "annotate one more, or cut it in pieces",
             )
@@ -125,7 +125,7 @@ def check_pairs(
         if isinstance(judged, Legend):
             legend = judged
             problems += _check_classes(looks, legend)
-            if legend.kind == "instances" and unlabelled == "auto":
+            if legend.kind == "instances" and unlabelled == "auto" and len(looks[0].size) == 2:
                 more, partial, margin = check_objects(looks)
                 problems += more
         else:
@@ -134,7 +134,7 @@ def check_pairs(
         more, alike = _compare(looks)
         problems += found + more
     problems.sort(key=lambda problem: problem.severity)  # "error" before "warning", else as found
-    used = [pair for pair in pairs if pair in flat]
+    used = [pair for pair in pairs if pair in kept]
     return Check(problems, legend, summarise(looks, legend), folder, used, channels, alike, partial, margin)
 
 
@@ -147,7 +147,7 @@ def _unreadable(path: Path, told: Path, failure: ImageError | MissingError) -> P
 def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
     """Problems that show before a pixel is decoded, and the pairs that are worth decoding.
 
-    Where most are images, volumes among them are left out; where most are volumes, nothing can be trained yet.
+    Images and volumes are not trained on together: of the two kinds, the fewer are left out.
     """
     problems: list[Problem] = []
     headers = {}
@@ -157,17 +157,19 @@ def _check_headers(pairs: Sequence[Pair]) -> tuple[list[Problem], set[Pair]]:
         except (ImageError, MissingError) as failure:
             problems.append(_unreadable(pair.image, pair.image_told, failure))
     flat = {pair for pair, header in headers.items() if len(header.size) == 2}
+    kept = flat if 2 * len(flat) >= len(headers) else headers.keys() - flat
+    kind, others, remedy = (
+        ("a volume", "images", "save its slices as single images, masks likewise")
+        if kept is flat
+        else ("an image", "volumes", "put it into a data set of its own")
+    )
     for pair, header in headers.items():
-        volume = f"this is a volume of {describe_size(header.size)} pixels (depth x height x width), and "
-        remedy = "save its slices as single images, masks likewise"
-        if pair in flat:
-            continue
-        if 2 * len(flat) >= len(headers):
-            most = f"{len(flat)} of {len(headers)} are images: it is left out, volumes are not trained on yet"
-            problems.append(warning(pair.image_told, volume + most, remedy))
-        else:
-            problems.append(error(pair.image_told, volume + "volumes are not trained on yet", remedy))
-    return problems, flat
+        if pair not in kept:
+            told = (
+                f"this is {kind} of {describe_size(header.size)} pixels, and {len(kept)} of {len(headers)} are {others}"
+            )
+            problems.append(warning(pair.image_told, f"{told}: it is left out", remedy))
+    return problems, set(kept)
 
 
 def _check_channels(looks: Sequence[Look]) -> tuple[int, list[Problem]]:
@@ -205,7 +207,7 @@ def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
         size, channels, dtype = tuple(int(n) for n in array.shape[1:]), int(array.shape[0]), array.dtype.name
         low, high, broken = _range(array)
         gray = channels == 1 or (channels == 3 and all(np.array_equal(array[0], other) for other in array[1:]))
-        small = thumbnail(array)
+        small = thumbnail(middle_plane(array, len(size)))
         digest = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
         path, told = pair.mask, pair.mask_told
         mask = read_mask_of(pair)
@@ -229,8 +231,10 @@ def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
     look = Look(pair, size, channels, gray, dtype, low, high, digest, small, seen)
     if ids:
         touching, objects = touching_share(mask)
-        cut = int(np.count_nonzero(np.unique(np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]))))
-        look = replace(look, objects=objects, touching=touching, cut=cut, alike=count_alike(array, mask))
+        look = replace(look, objects=objects, touching=touching)
+        if mask.ndim == 2:
+            cut = int(np.count_nonzero(np.unique(np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]))))
+            look = replace(look, cut=cut, alike=count_alike(array, mask))
     return look, problems
 
 

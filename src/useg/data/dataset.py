@@ -91,6 +91,11 @@ def evenly(count: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist() if count else []
 
 
+def middle_plane(array: Shaped[np.ndarray, "*any"], dims: int) -> Shaped[np.ndarray, "*plane"]:
+    """Of a volume (`dims` 3, the last axes) the slice in the middle; an image as it is."""
+    return array[..., array.shape[-3] // 2, :, :] if dims == 3 else array
+
+
 def stem_of(path: Path) -> str:
     """Name without suffix (.nii.gz and .ome.tif count as one), in Unicode NFC: macOS splits umlauts."""
     name = unicodedata.normalize("NFC", path.name)
@@ -108,7 +113,8 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
 
 def describe_size(size: Sequence[int]) -> str:
     """`512 x 768 (height x width)`, the way every message of this room gives a size."""
-    return " x ".join(str(int(n)) for n in size) + (" (height x width)" if len(size) == 2 else "")
+    axes = {2: " (height x width)", 3: " (depth x height x width)"}
+    return " x ".join(str(int(n)) for n in size) + axes.get(len(size), "")
 
 
 def folder_of(folder: Path, names: Sequence[str]) -> Path | None:

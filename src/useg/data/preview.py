@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from useg.data.check import Check
-from useg.data.dataset import evenly, load_example
+from useg.data.dataset import evenly, load_example, middle_plane
 from useg.data.partial import leave_out
 from useg.errors import DataError, ImageError, MissingError
 from useg.labels import IGNORE
@@ -34,14 +34,16 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
             example = load_example(pair, check.legend, check.channels)
         except (DataError, ImageError, MissingError):
             continue  # a problem of its own, told by the check
-        step = max(1, max(example.labels.shape) // (2 * TILE))
-        labels = example.labels[::step, ::step]
-        below = to_gray_rgb(example.image[:, ::step, ::step])
+        dims = example.labels.ndim
+        plane = middle_plane(example.labels, dims)
+        step = max(1, max(plane.shape) // (2 * TILE))
+        labels = plane[::step, ::step]
+        below = to_gray_rgb(middle_plane(example.image, dims)[:, ::step, ::step])
         if example.objects is None:
             pictures.append([(pair.name, below), (f"mask of {pair.name}", overlay(below, labels, colours))])
             continue
-        seen = leave_out(example.labels, whole=pair.name in check.partial, margin=check.margin)[::step, ::step]
-        objects = example.objects[::step, ::step]
+        seen = leave_out(plane, whole=pair.name in check.partial, margin=check.margin)[::step, ::step]
+        objects = middle_plane(example.objects, dims)[::step, ::step]
         unknown = overlay(below, np.where(seen == IGNORE, seen, 0), colours)
         painted = overlay(unknown, objects, object_colours())
         pictures.append(

@@ -34,7 +34,7 @@ class SampleSettings(BaseModel):
     """How crops are cut.
 
     Attributes:
-        crop: input pixels of a sample, (y, x).
+        crop: input pixels of a sample, (y, x) or (z, y, x).
         batch: samples a step.
         rare_share: share of the samples that are centred on a pixel of a rare class.
         rare_classes: those classes; each gets an equal part of `rare_share`.
@@ -42,7 +42,7 @@ class SampleSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    crop: tuple[int, int] = (256, 256)
+    crop: tuple[int, ...] = Field((256, 256), min_length=2, max_length=3)
     batch: int = Field(4, ge=1)
     rare_share: float = Field(0.0, ge=0, le=1)
     rare_classes: list[int] = []
@@ -55,9 +55,9 @@ class Sample:
     `weights` say how much each pixel counts; None where all count the same.
     """
 
-    image: Float[np.ndarray, "c y x"]
-    labels: UInt8[np.ndarray, "y2 x2"]
-    weights: Float[np.ndarray, "y2 x2"] | None
+    image: Float[np.ndarray, "c *crop"]
+    labels: UInt8[np.ndarray, "*inner"]
+    weights: Float[np.ndarray, "*inner"] | None
     name: str
 
 
@@ -65,9 +65,9 @@ class Sample:
 class Batch:
     """Samples of one step: network input, labels and weights of the network's output, and the images they are from."""
 
-    images: Float[np.ndarray, "n c y x"]
-    labels: UInt8[np.ndarray, "n y2 x2"]
-    weights: Float[np.ndarray, "n y2 x2"] | None
+    images: Float[np.ndarray, "n c *crop"]
+    labels: UInt8[np.ndarray, "n *inner"]
+    weights: Float[np.ndarray, "n *inner"] | None
     names: tuple[str, ...]
 
 
@@ -86,8 +86,9 @@ class Sampler:
     """Draws samples from annotated images that are held in memory, in their own pixel type.
 
     Args:
-        examples: images `C Y X` with labels `Y X`.
-        margin: pixels by which the network's output is smaller than the crop at each end (0 with "same" padding).
+        examples: images `C Y X` with labels `Y X`, or volumes `C Z Y X` with labels `Z Y X`.
+        margins: pixels by which the network's output is smaller than the crop, at each end of each axis; () is none, as
+            with "same" padding.
         widen: pixels by which the gap between touching objects is wider at either side, see `part_objects`.
         fields: of each example, what its border weights are made of (`unet.borders.border_fields`); None weighs all
             pixels the same.
@@ -101,13 +102,13 @@ class Sampler:
         normalise: NormaliseSettings,
         *,
         classes: int,
-        margin: int = 0,
+        margins: Sequence[int] = (),
         seed: int = 0,
         widen: int = 0,
-        fields: KeptFields | Sequence[Float[np.ndarray, "f y x"]] | None = None,
+        fields: KeptFields | Sequence[Float[np.ndarray, "f *space"]] | None = None,
     ) -> None:
         self.examples, self.settings, self.augment = list(examples), samples, augment
-        self.classes, self.margin, self.seed = classes, margin, seed
+        self.classes, self.margins, self.seed = classes, margins or [0] * len(samples.crop), seed
         self.widen, self.fields = widen, fields
         self._intensity = [measure(e.image, normalise) for e in self.examples]
         self._places = {k: self._find(k) for k in samples.rare_classes}
@@ -140,28 +141,28 @@ class Sampler:
         counts = np.zeros(256)
         for index in range(count):
             _, which, field = self._draw(-1, index)
-            # Every fourth pixel tells the shares as well.
-            thinned = self._inner(field)[:, ::4, ::4]
+            # Every fourth pixel along an axis tells the shares as well.
+            thinned = self._inner(field)[(slice(None), *(slice(None, None, 4),) * (field.ndim - 1))]
             counts += np.bincount(resample_labels(self.examples[which].labels, thinned).ravel(), minlength=256)
         return counts[: self.classes] / max(1, counts[: self.classes].sum())
 
-    def _draw(self, step: int, index: int) -> tuple[np.random.Generator, int, Float[np.ndarray, "2 y x"]]:
+    def _draw(self, step: int, index: int) -> tuple[np.random.Generator, int, Float[np.ndarray, "d *crop"]]:
         rng = np.random.default_rng([self.seed, step + 1, index])
         which, centre = self._place(rng)
         return rng, which, warp_field(rng, centre, self.settings.crop, self.augment)
 
-    def _place(self, rng: np.random.Generator) -> tuple[int, tuple[float, float]]:
+    def _place(self, rng: np.random.Generator) -> tuple[int, list[float]]:
         """An image and the centre of a crop in it."""
         if self._rare and rng.random() < self.settings.rare_share:
             places = self._places[self._rare[rng.integers(len(self._rare))]]
             which, pixels = places[rng.integers(len(places))]
-            y, x = pixels[rng.integers(len(pixels))]
+            pixel = pixels[rng.integers(len(pixels))]
             # The pixel lies anywhere in the middle half of the crop, not always at its centre.
-            jitter = [rng.uniform(-0.25, 0.25) * (n - 2 * self.margin) for n in self.settings.crop]
-            return which, (float(y + jitter[0]), float(x + jitter[1]))
+            inner = [n - 2 * m for n, m in zip(self.settings.crop, self.margins, strict=True)]
+            jitter = [rng.uniform(-0.25, 0.25) * n for n in inner]
+            return which, [float(p + j) for p, j in zip(pixel, jitter, strict=True)]
         which = int(rng.integers(len(self.examples)))
-        height, width = self.examples[which].labels.shape
-        return which, (float(rng.uniform(0, height - 1)), float(rng.uniform(0, width - 1)))
+        return which, [float(rng.uniform(0, n - 1)) for n in self.examples[which].labels.shape]
 
     def _find(self, label: int) -> list[tuple[int, np.ndarray]]:
         """Images that hold the class, each with some of its pixels."""
@@ -174,9 +175,9 @@ class Sampler:
                 found.append((which, pixels))
         return found
 
-    def _inner(self, field: Float[np.ndarray, "2 y x"]) -> Float[np.ndarray, "2 y2 x2"]:
-        m = self.margin
-        return field[:, m : field.shape[1] - m, m : field.shape[2] - m]
+    def _inner(self, field: Float[np.ndarray, "d *crop"]) -> Float[np.ndarray, "d *inner"]:
+        inner = (slice(m, n - m) for m, n in zip(self.margins, field.shape[1:], strict=True))
+        return field[(slice(None), *inner)]
 
 
 def class_shares(examples: Sequence[Example], classes: int) -> Float[np.ndarray, " k"]:

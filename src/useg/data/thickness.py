@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from useg.data.dataset import Example, evenly
 
 MOST_IMAGES = 8
-MOST_PIXELS = 512
-"""Along an axis: of a larger image, the middle is looked at."""
+MOST_PIXELS = {2: 512, 3: 96}
+"""Along an axis of images and volumes: of a larger one, the middle is looked at."""
 
 
 def class_thickness(examples: Sequence[Example], classes: int) -> Float[np.ndarray, " k"]:
@@ -26,18 +26,22 @@ def class_thickness(examples: Sequence[Example], classes: int) -> Float[np.ndarr
     return np.array([np.median(w) if w.size else np.nan for w in widths])
 
 
-def _widths(region: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, " n"]:
+def _widths(region: Bool[np.ndarray, "*size"]) -> Float[np.ndarray, " n"]:
     from scipy.ndimage import distance_transform_edt
     from skimage.morphology import skeletonize
 
     if not region.any():
         return np.empty(0)
     # Mirrored at the frame, so that a region does not end there.
-    distance = distance_transform_edt(np.pad(region, 1, mode="edge"))[1:-1, 1:-1]
-    widths: Float[np.ndarray, " n"] = 2 * distance[skeletonize(region)] - 1  # type: ignore[no-untyped-call]
+    distance = distance_transform_edt(np.pad(region, 1, mode="edge"))[(slice(1, -1),) * region.ndim]
+    skeleton = skeletonize(region)  # type: ignore[no-untyped-call]
+    if not skeleton.any():  # a box in a volume may have none
+        skeleton = distance == distance.max()
+    widths: Float[np.ndarray, " n"] = 2 * distance[skeleton] - 1
     return widths
 
 
 def _middle(labels: np.ndarray) -> np.ndarray:
-    starts = [max(0, (n - MOST_PIXELS) // 2) for n in labels.shape]
-    return labels[tuple(slice(s, s + MOST_PIXELS) for s in starts)]
+    most = MOST_PIXELS[labels.ndim]
+    starts = [max(0, (n - most) // 2) for n in labels.shape]
+    return labels[tuple(slice(s, s + most) for s in starts)]

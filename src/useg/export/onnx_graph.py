@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from useg.onnx_runner import ENTROPY, IMAGE, PROBABILITIES
+from useg.engines.runner import ENTROPY, IMAGE, PROBABILITIES
 from useg.unet.network import UNet, fold_batch_norm
 
 if TYPE_CHECKING:
@@ -90,22 +90,22 @@ def _scores(graph: _Graph, network: UNet, image: str, name: str) -> str:
     value, skips = _layer(graph, network.stem, image, f"{name}.stem"), []
     for level, block in enumerate(network.contracting):
         skips.append(_layer(graph, block, value, f"{name}.contracting.{level}"))
-        value = _layer(graph, network.pool, skips[-1], f"{name}.pool")
+        value = _layer(graph, network.pools[level], skips[-1], f"{name}.pool.{level}")
     value = _layer(graph, network.bottleneck, value, f"{name}.bottleneck")
     for step, (up, block) in enumerate(zip(network.up, network.expansive, strict=True)):
         level = len(skips) - 1
         value = _layer(graph, up, value, f"{name}.up.{step}")
-        skip = _crop(graph, skips.pop(), network.geometry.crop(level), f"{name}.crop.{step}")
+        skip = _crop(graph, skips.pop(), [axis.crop(level) for axis in network.axes], f"{name}.crop.{step}")
         value = _layer(graph, block, graph.add("Concat", [skip, value], axis=1), f"{name}.expansive.{step}")
     return _layer(graph, network.head, value, f"{name}.head")
 
 
-def _crop(graph: _Graph, value: str, pixels: int, name: str) -> str:
-    """Take `pixels` away at both ends of each axis."""
-    if not pixels:
+def _crop(graph: _Graph, value: str, pixels: Sequence[int], name: str) -> str:
+    """Take so many pixels away at both ends of each axis."""
+    cut = {axis: n for axis, n in enumerate(pixels, start=2) if n}
+    if not cut:
         return value
-    axes = range(2, 2 + graph.dims)
-    ends = {"starts": [pixels for _ in axes], "ends": [-pixels for _ in axes], "axes": list(axes)}
+    ends = {"starts": list(cut.values()), "ends": [-n for n in cut.values()], "axes": list(cut)}
     return graph.add(
         "Slice", [value, *(graph.constant(f"{name}.{key}", np.array(n, np.int64)) for key, n in ends.items())]
     )
@@ -123,7 +123,9 @@ def _layer(graph: _Graph, layer: nn.Module, value: str, name: str) -> str:
         case nn.ReLU():
             return graph.add("Relu", [value])
         case nn.MaxPool2d() | nn.MaxPool3d():
-            edges = [2] * graph.dims
+            edges = (
+                list(layer.kernel_size) if isinstance(layer.kernel_size, tuple) else [layer.kernel_size] * graph.dims
+            )
             return graph.add("MaxPool", [value], kernel_shape=edges, strides=edges)
         case nn.BatchNorm2d() | nn.BatchNorm3d():
             parts = {key: getattr(layer, key) for key in ("weight", "bias", "running_mean", "running_var")}

@@ -15,11 +15,14 @@ STEPS = 4
 """Sizes lie up to so many steps of the network's stride above its smallest."""
 
 
-def random_sizes(settings: UNetSettings, seed: int = 0) -> list[tuple[int, ...]]:
-    """Sizes that the network can take, each axis drawn by itself."""
-    g, random = settings.geometry, np.random.default_rng(seed)
-    steps = random.integers(0, STEPS, (SIZES, settings.dims)).tolist()
-    return [tuple(g.smallest + g.stride * step for step in each) for each in steps]
+def random_sizes(settings: UNetSettings, seed: int = 0, first: int = 0) -> list[tuple[int, ...]]:
+    """Sizes that the network can take, each axis drawn by itself, from `first` steps above the smallest."""
+    random = np.random.default_rng(seed)
+    steps = random.integers(first, first + STEPS, (SIZES, settings.dims)).tolist()
+    return [
+        tuple(axis.smallest + axis.stride * step for axis, step in zip(settings.axes, each, strict=True))
+        for each in steps
+    ]
 
 
 def largest_difference(ours: Runner, theirs: Runner, settings: UNetSettings, sizes: Sequence[tuple[int, ...]]) -> float:
@@ -27,6 +30,6 @@ def largest_difference(ours: Runner, theirs: Runner, settings: UNetSettings, siz
     random, worst = np.random.default_rng(0), 0.0
     for size in sizes:
         tile = random.normal(size=(settings.in_channels, *size)).astype(np.float32)
-        keep = [slice(0, settings.geometry.output_size(n)) for n in size]
+        keep = [slice(0, axis.output_size(n)) for axis, n in zip(settings.axes, size, strict=True)]
         worst = float(np.maximum(worst, np.abs(ours(tile, keep) - theirs(tile, keep)).max()))
     return worst

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float16, Integer, Num, UInt8
 from PIL import Image
 
-from useg.data.dataset import Example
+from useg.data.dataset import Example, middle_plane
 from useg.data.similar import thumbnail
 from useg.labels import IGNORE
 from useg.objects.separate import separate
@@ -77,13 +77,13 @@ class Gallery:
     def add(self, example: Example, prediction: Prediction) -> None:
         """Keep what the page shows of an image and its prediction."""
         dims = example.labels.ndim
-        image = _middle(example.image, dims)
-        truth, labels = (_middle(each, dims) for each in (example.labels, prediction.labels))
+        image = middle_plane(example.image, dims)
+        truth, labels = (middle_plane(each, dims) for each in (example.labels, prediction.labels))
         kinds = error_kinds(truth, labels)
         true, predicted = truth, labels
         if self.card.objects is not None and example.objects is not None:
-            true = _middle(example.objects, dims)
-            predicted = _middle(separate(prediction.probabilities[1], self.card.objects), dims)
+            true = middle_plane(example.objects, dims)
+            predicted = middle_plane(separate(prediction.probabilities[1], self.card.objects), dims)
         size = width, height = _fitted((truth.shape[1], truth.shape[0]), self.edge)
         picture = Picture(
             width,
@@ -127,11 +127,6 @@ class Gallery:
             best = min((i for i, each in enumerate(self.shown) if each.picture), key=lambda i: self.shown[i].wrong)
             self.shown[best] = replace(self.shown[best], picture=None)
         self._bytes = sum(each.picture.size for each in self.shown if each.picture)
-
-
-def _middle(array: Num[np.ndarray, "..."], dims: int) -> Num[np.ndarray, "..."]:
-    """The middle slice of a volume; an image as it is."""
-    return array[..., array.shape[-3] // 2, :, :] if dims == 3 else array
 
 
 def _fitted(size: Size, edge: int) -> Size:

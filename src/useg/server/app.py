@@ -18,7 +18,7 @@ from useg.server.errors import Problem, tell_errors
 from useg.server.guard import Guard
 from useg.server.services import Services
 from useg.server.settings import ServeSettings
-from useg.server.uploads import Paced
+from useg.server.uploads import Paced, sweep_uploads
 
 MOST_JSON = 1 << 20
 """Bytes of a body that is held in memory."""
@@ -30,11 +30,14 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     Raises:
         UsegError: the project's folder or the model cannot be used.
+        SettingsError: others can reach it, and there is no token, or a short one.
     """
+    settings.require_token()
     services = Services(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sweep_uploads()
         services.warm()
         yield
         services.close()

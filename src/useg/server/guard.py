@@ -92,14 +92,15 @@ class Guard:
 
     def _admit(self, scope: Scope, headers: Headers, opens_page: bool) -> Response | None:
         assert self.token is not None
+        # Headers are bytes, read as Latin-1; a token's are UTF-8.
         kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and _same(given.strip(), self.token):
+        if kind.lower() == "bearer" and _same(given.strip().encode("latin-1"), self.token):
             return None
         name = f"useg-{self.port}"  # cookies of one host are shared by all of its ports
-        if _same(_cookie(headers, name), self.pass_):
+        if _same(_cookie(headers, name).encode(), self.pass_):
             return None
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if opens_page and _same(asked, self.token):
+        if opens_page and _same(asked.encode("utf-8", "replace"), self.token):
             response = RedirectResponse(PAGE, 303)
             response.set_cookie(name, self.pass_, httponly=True, samesite="strict", path="/")
             return response
@@ -141,8 +142,8 @@ def _cookie(headers: Headers, name: str) -> str:
     return morsel.value if morsel else ""
 
 
-def _same(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), known.encode())
+def _same(given: bytes, known: str) -> bool:
+    return hmac.compare_digest(given, known.encode())
 
 
 def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from urllib.parse import quote
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -27,10 +29,15 @@ TRIES = 11
 
 class _Server(uvicorn.Server):
     on_started: Callable[[], None]
+    on_stop: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.on_stop()
+        await super().shutdown(sockets)
 
 
 def listen(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
@@ -63,6 +70,7 @@ def listen(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
                 timeout_graceful_shutdown=LEAVE_SECONDS,
             )
         )
+        server.on_stop = app.state.useg.hurry
         server.on_started = lambda: on_ready(address(settings))
         # It ends as asked, and says so by ending.
         with suppress(KeyboardInterrupt):
@@ -73,7 +81,7 @@ def address(settings: ServeSettings) -> str:
     """What to open in a browser."""
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(settings.host, settings.host)
     host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{settings.port}/" + (f"?token={settings.token}" if settings.token else "")
+    return f"http://{host}:{settings.port}/" + (f"?token={quote(settings.token, safe='')}" if settings.token else "")
 
 
 def _bound(settings: ServeSettings) -> socket.socket:
@@ -85,7 +93,8 @@ def _bound(settings: ServeSettings) -> socket.socket:
     family, _, _, _, place = found[0]
     for port in ports:
         taken = socket.socket(family, socket.SOCK_STREAM)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # there it is for those who have just left; elsewhere it takes a port from its owner
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taken.bind((place[0], port, *place[2:]))
             taken.listen(MOST_CONNECTIONS)

@@ -84,7 +84,11 @@ class Services:
             stamp = _stamp(path)
             if self._loaded is None or self._loaded[0] != stamp:
                 self._loaded = None  # before the next one is read, so that there are never two
-                settings = PredictSettings(device=self.settings.device, max_memory=self.settings.max_memory)
+                settings = PredictSettings(
+                    device=self.settings.device,
+                    max_memory=self.settings.max_memory,
+                    uncertainty=read_card(path).members > 1,  # where several networks disagree is worth a look
+                )
                 self._loaded = (stamp, Predictor.load(path, settings))
             return self._loaded[1]
 
@@ -107,6 +111,11 @@ class Services:
                 self.predictor()
 
         self.turns.submit(load)
+
+    def hurry(self) -> None:
+        """Have those end soon whom a server that stops would wait for: event streams, and the running prediction."""
+        self.jobs.closing.set()
+        self.turns.hurry()
 
     def close(self) -> None:
         """Stop all that runs."""

@@ -7,8 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from useg.errors import SettingsError
+
 PORT = 8440
 """Where nothing else is asked for, and the first that is tried."""
+
+LEAST_TOKEN = 16
+"""Letters of a token."""
 
 
 class ServeSettings(BaseModel):
@@ -30,13 +35,26 @@ class ServeSettings(BaseModel):
     model: Path | None = None
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535)
-    token: str | None = Field(None, min_length=8)
+    token: str | None = None
     max_upload: int = Field(2**31, gt=0)
     max_pixels: int = Field(16384 * 16384, gt=0)
     queue: int = Field(4, ge=0)
     patience: float = Field(30.0, gt=0)
     device: str = "auto"
     max_memory: int | None = Field(None, gt=0)
+
+    def require_token(self) -> None:
+        """See that none but this machine is let in without a token.
+
+        Raises:
+            SettingsError: there is none, or it is soon guessed.
+        """
+        if self.token is None and not self.is_local:
+            raise SettingsError(f"--host {self.host}: others can reach it, and it has no token; give one with --token")
+        if self.token is not None and len(self.token) < LEAST_TOKEN:
+            raise SettingsError(
+                f"--token: has {len(self.token)} letters and is soon guessed; give {LEAST_TOKEN} or more"
+            )
 
     @property
     def is_local(self) -> bool:

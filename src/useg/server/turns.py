@@ -91,14 +91,19 @@ class Turns:
         """
         return self._enter(work).future
 
+    def hurry(self) -> None:
+        """Tell what runs to end early."""
+        with self._change:
+            if self._running:
+                self._running.left.set()
+
     def close(self) -> None:
         """Drop what waits, tell what runs to end early, and wait for that."""
         with self._change:
             self._closed = True
             dropped, self._waiting = list(self._waiting), deque()
-            if self._running:
-                self._running.left.set()
             self._change.notify_all()
+        self.hurry()
         for turn in dropped:
             turn.future.cancel()
         if self._thread:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 from fastapi import Depends, HTTPException, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -30,6 +32,9 @@ LONGEST_SECONDS = 3600.0
 """That any body may take, beside the patience."""
 MOST_CHANNELS = 256
 """Of an image; more are taken for a header that lies."""
+
+FOLDER = "useg-upload-"
+"""How the names of the folders of uploads begin; the number of the process and a hyphen follow."""
 
 FILE_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix != ".zarr")
 """Of images that are one file, which a body can be."""
@@ -141,6 +146,14 @@ async def spool_body(
     return size
 
 
+def sweep_uploads() -> None:
+    """Remove what servers left that were killed."""
+    for place in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
+        number = place.name.removeprefix(FOLDER).partition("-")[0]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(place, ignore_errors=True)
+
+
 async def image_upload(
     request: Request,
     services: Annotated[Services, Depends(services_of)],
@@ -163,7 +176,7 @@ async def image_upload(
             raise HTTPException(429, "other uploads fill the space; try again", headers={"Retry-After": "10"})
         held, services.upload_bytes = held + count, services.upload_bytes + count
 
-    folder = Path(tempfile.mkdtemp(prefix="useg-upload-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
     try:
         path = folder / f"image{suffix}"
         await spool_body(request, path, settings, on_bytes=hold)

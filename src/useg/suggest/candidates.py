@@ -181,8 +181,8 @@ def _fits(predictor: Predictor, header: Header) -> bool:
 def _of_windows(predictor: Predictor, windows: Windows, intensity: Intensity, region: Window) -> Part:
     """One region of an image that is too large for memory, as the prediction of the whole would have it."""
     header, network = windows.header, predictor.card.network
-    spans = zip(header.size, region, strict=True)
-    tile = Tile(tuple(network.geometry.tile(n, part.start, part.stop) for n, part in spans))
+    spans = zip(network.axes, header.size, region, strict=True)
+    tile = Tile(tuple(axis.tile(n, part.start, part.stop) for axis, n, part in spans))
     planes = predictor.runner(intensity.apply(read_mirrored(windows, tile)), tile.keep)
     probabilities = planes[: network.classes]
     image = Image(windows.read(region), header.axes, header.spacing, header.unit, windows.path)

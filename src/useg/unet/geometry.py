@@ -15,6 +15,7 @@ a tile that starts on a multiple of `stride` is the very number that the whole i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,12 +33,16 @@ class Geometry:
     """The sizes of a U-Net along one axis.
 
     Attributes:
-        depth: number of poolings, each by 2.
+        depth: levels of the contracting path, each ended by a pooling.
         padding: "valid", each 3x3 convolution loses a pixel at both ends (the 2015 paper); "same", zeros are put there.
         up_kernel: 2, up-convolution of kernel 2 and stride 2; 3, kernel 3, stride 2, padding 1, output padding 1.
         head_kernel: 1, the last convolution is 1x1; 3, it is 3x3 with padding 1.
         patch: the network works on patches of this many pixels: its first layer has this kernel and stride, and its
             last one goes back the same way.
+        flat: levels, the finest first, whose convolutions and poolings leave this axis alone: its pixels are so long
+            there that neighbours along it are no neighbours.
+        pools: how many of the poolings that follow halve it; None: all. The rest leave it alone, because too few pixels
+            would remain.
     """
 
     depth: int
@@ -45,11 +50,26 @@ class Geometry:
     up_kernel: Literal[2, 3] = 2
     head_kernel: Literal[1, 3] = 1
     patch: int = 1
+    flat: int = 0
+    pools: int | None = None
+
+    def factor(self, level: int) -> int:
+        """By how much the pooling behind `level` (0 is the finest) shrinks this axis."""
+        halved = self.depth - self.flat if self.pools is None else self.pools
+        return 2 if self.flat <= level < self.flat + halved else 1
+
+    def kernel(self, level: int) -> int:
+        """Pixels along this axis of the convolutions of `level`; `depth` is the bottleneck."""
+        return 1 if level < self.flat else 3
+
+    def _coarseness(self, level: int) -> int:
+        """Patches along this axis for one pixel of `level`."""
+        return math.prod(self.factor(k) for k in range(level))
 
     @property
     def stride(self) -> int:
         """Pixels of the input for one pixel of the bottleneck: tiles must start on its multiples."""
-        return self.patch * 2**self.depth
+        return self.patch * self._coarseness(self.depth)
 
     @cached_property
     def shrink(self) -> int:
@@ -64,8 +84,8 @@ class Geometry:
     @property
     def smallest(self) -> int:
         """The smallest input size that gives any output."""
-        coarsest = 2**self.depth
-        border = self._conv_loss * (coarsest - 1)
+        coarsest = self._coarseness(self.depth)
+        border = sum(self._conv_loss(k) * self._coarseness(k) for k in range(self.depth))
         least = (self._shrink_from(0) - border) // coarsest + 1
         return self.patch * (coarsest * max(1, least) + border)
 
@@ -112,16 +132,20 @@ class Geometry:
         need = slice(keep.start - 1, keep.stop + 1) if self.head_kernel == 3 else keep
         need, rises = slice(need.start // self.patch, -(-need.stop // self.patch)), []
         for level in range(self.depth):
-            there = size // (self.patch * 2**level)
-            read = slice(max(0, need.start - 2), min(there, need.stop + 2))
-            last = -(-read.stop // 2) if self.up_kernel == 2 else min(there // 2, read.stop // 2 + 1)
-            need = slice(read.start // 2, last)
-            rises.append(Rise(need, read))
+            there, factor = size // (self.patch * self._coarseness(level)), self.factor(level)
+            reach = self.kernel(level) - 1
+            read = slice(max(0, need.start - reach), min(there, need.stop + reach))
+            if factor == 1:
+                need = read
+            else:
+                last = -(-read.stop // 2) if self.up_kernel == 2 else min(there // 2, read.stop // 2 + 1)
+                need = slice(read.start // 2, last)
+            rises.append(Rise(need, read, factor))
         return rises
 
     def crop(self, level: int) -> int:
         """Pixels that the skip connection of `level` (0 is the finest) loses at each end, in pixels of that level."""
-        return self._shrink_from(level + 1)
+        return self.factor(level) * self._shrink_from(level + 1) // 2
 
     @cached_property
     def lead(self) -> int:
@@ -152,6 +176,11 @@ class Geometry:
         inner = self.tiles(4 * self.stride + 4 * self.receptive_field, self.stride)
         return inner[len(inner) // 2].length
 
+    @property
+    def halo(self) -> int:
+        """Pixels that a tile far from both ends of an image reads beside its core, grid included."""
+        return self.smallest_tile - self.stride
+
     def tiles(self, size: int, core: int) -> list[Span]:
         """Cover `size` pixels by tiles whose cores are `core` pixels long (rounded down to the stride grid)."""
         core = size if core >= size else max(self.stride, core // self.stride * self.stride)
@@ -167,8 +196,7 @@ class Geometry:
             spans = self._equal_tiles(size, count)
             if max(span.length for span in spans) <= largest:
                 return spans
-        extra = self.smallest_tile - self.stride
-        most = max(self.stride, (largest - extra) // self.stride * self.stride)
+        most = max(self.stride, (largest - self.halo) // self.stride * self.stride)
         return self._equal_tiles(size, -(-size // most))
 
     def _equal_tiles(self, size: int, count: int) -> list[Span]:
@@ -193,31 +221,33 @@ class Geometry:
         first = max(0, min(first, last - least // stride * stride))
         return Span(start, stop, first, last, start - first)
 
-    @property
-    def _conv_loss(self) -> int:
+    def _conv_loss(self, level: int) -> int:
         """Pixels that a block of two 3x3 convolutions loses."""
-        return 4 if self.padding == "valid" else 0
+        return 2 * (self.kernel(level) - 1) if self.padding == "valid" else 0
 
     def _shrink_from(self, level: int) -> int:
         if level == self.depth:
-            return self._conv_loss
-        return 2 * self._conv_loss + 2 * self._shrink_from(level + 1)
+            return self._conv_loss(level)
+        return 2 * self._conv_loss(level) + self.factor(level) * self._shrink_from(level + 1)
 
     def _needs_from(self, level: int, start: int, stop: int) -> tuple[int, int]:
         """The same question asked of the part of the network from `level` down."""
-        start, stop = self._block_needs(start, stop)
+        start, stop = self._block_needs(level, start, stop)
         if level == self.depth:
             return start, stop
-        crop = self.crop(level)
+        crop, factor = self.crop(level), self.factor(level)
         skip = (start + crop, stop + crop)
-        if self.up_kernel == 2:
+        if factor == 1:
+            below = self._needs_from(level + 1, start, stop)
+        elif self.up_kernel == 2:
             below = self._needs_from(level + 1, start // 2, -(-stop // 2))
         else:
             below = self._needs_from(level + 1, start // 2, stop // 2 + 1)
-        return self._block_needs(min(skip[0], 2 * below[0]), max(skip[1], 2 * below[1]))
+        return self._block_needs(level, min(skip[0], factor * below[0]), max(skip[1], factor * below[1]))
 
-    def _block_needs(self, start: int, stop: int) -> tuple[int, int]:
-        return (start, stop + 4) if self.padding == "valid" else (start - 2, stop + 2)
+    def _block_needs(self, level: int, start: int, stop: int) -> tuple[int, int]:
+        reach = self.kernel(level) - 1
+        return (start, stop + 2 * reach) if self.padding == "valid" else (start - reach, stop + reach)
 
 
 @dataclass(frozen=True)
@@ -226,10 +256,12 @@ class Rise:
 
     Attributes:
         below: what goes up, in pixels of the level below. read: what the convolutions are given, in pixels of theirs.
+        factor: pixels of theirs for one of the level below.
     """
 
     below: slice
     read: slice
+    factor: int
 
 
 @dataclass(frozen=True)
@@ -281,10 +313,10 @@ class Tile:
         return tuple(s.length for s in self.spans)
 
 
-def plan_tiles(geometry: Geometry, size: Sequence[int], largest: Sequence[int]) -> list[Tile]:
+def plan_tiles(axes: Sequence[Geometry], size: Sequence[int], largest: Sequence[int]) -> list[Tile]:
     """Tiles, each reading at most `largest` pixels an axis where that is possible, that cover an image of `size`."""
-    axes = [geometry.tiles_within(s, most) for s, most in zip(size, largest, strict=True)]
-    return [Tile(spans) for spans in product(*axes)]
+    spans = [axis.tiles_within(n, most) for axis, n, most in zip(axes, size, largest, strict=True)]
+    return [Tile(each) for each in product(*spans)]
 
 
 def mirror(indices: Int[np.ndarray, "*any"], size: int) -> Int[np.ndarray, "*any"]:

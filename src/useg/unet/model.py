@@ -1,12 +1,13 @@
 """A model is one file: weights, and in the header all that prediction needs.
 
 The file is safetensors, so nothing in it is ever executed. Its metadata holds one JSON document, the `ModelCard`. An
-exported model is an ONNX file with the same document in its metadata.
+exported model is an ONNX or OpenVINO file with the same document in its metadata.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from useg.errors import MissingError, ModelError, SettingsError
 from useg.objects.settings import SeparateSettings
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.onnx_header import is_onnx, read_onnx_metadata
+from useg.unet.openvino_header import is_openvino, read_openvino_metadata, weights_of
 from useg.unet.settings import UNetSettings
 
 if TYPE_CHECKING:
@@ -156,8 +158,20 @@ def find_model(path: Path) -> Path:
     return path
 
 
+def is_exported(path: Path) -> bool:
+    """Whether a model file is one for other engines than torch, by its name."""
+    return is_onnx(path) or is_openvino(path)
+
+
+def copy_model(path: Path, folder: Path, name: str) -> None:
+    """Copy a model file into a folder under this name, its suffix kept, with the weights where they lie beside it."""
+    if is_openvino(path):
+        shutil.copyfile(weights_of(path), folder / f"{name}.bin")
+    shutil.copyfile(path, folder / f"{name}{path.suffix.lower()}")
+
+
 def digest(path: Path) -> str:
-    """SHA-256 of a model file, or of that in a run folder.
+    """SHA-256 of a model file, or of that in a run folder. That of an OpenVINO file holds the one of its weights.
 
     Raises:
         MissingError: there is none.
@@ -172,9 +186,10 @@ def read_card(path: Path) -> ModelCard:
         MissingError: no such file. ModelError: not one of ours, cut short, or written by a later format.
     """
     path = find_model(path)
-    if is_onnx(path):
-        document = read_onnx_metadata(path).get(KEY)
-        kind, remedy = "an ONNX file", "export one with `useg export`"
+    if is_exported(path):
+        read, kind = (read_onnx_metadata, "an ONNX") if is_onnx(path) else (read_openvino_metadata, "an OpenVINO")
+        document = read(path).get(KEY)
+        kind, remedy = f"{kind} file", "export one with `useg export`"
     else:
         document = _safetensors_metadata(path).get(KEY)
         kind, remedy = "a safetensors file", "train one with `useg train`"
@@ -215,7 +230,7 @@ def load_model(path: Path, members: Sequence[int] = ()) -> tuple[ModelCard, list
     from safetensors.torch import load_file
 
     path = find_model(path)
-    if is_onnx(path):
+    if is_exported(path):
         raise ModelError(f"{path}: an exported model, which can predict but not learn; give the model.safetensors")
     card = read_card(path)
     if unknown := [m for m in members if not 0 <= m < card.members]:

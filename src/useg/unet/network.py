@@ -61,16 +61,20 @@ class UNet(nn.Module):
     def __init__(self, in_channels: int = 1, classes: int = 2, **settings: Any) -> None:
         super().__init__()
         s = self.settings = UNetSettings(in_channels=in_channels, classes=classes, **settings)
-        self.geometry = s.geometry
+        self.geometry, self.axes = s.geometry, s.axes
         self.stem = _stem(s)
         inputs = [s.in_channels if s.patch == 1 else s.width, *(s.channels(level) for level in range(s.depth))]
-        self.contracting = nn.ModuleList(_block(s, inputs[k], s.channels(k)) for k in range(s.depth))
-        self.bottleneck = _block(s, inputs[s.depth], s.channels(s.depth))
+        down = [_block(s, k, inputs[k], s.inner_channels(k), s.channels(k)) for k in range(s.depth + 1)]
+        self.contracting, self.bottleneck = nn.ModuleList(down[:-1]), down[-1]
         levels = list(reversed(range(s.depth)))
-        self.up = nn.ModuleList(_up(s, s.channels(k + 1), s.channels(k)) for k in levels)
-        self.expansive = nn.ModuleList(_block(s, 2 * s.channels(k), s.channels(k)) for k in levels)
+        raised = [s.channels(k if s.doubling == "after_pool" else k + 1) for k in range(s.depth)]
+        self.up = nn.ModuleList(_up(s, k, s.channels(k + 1), raised[k]) for k in levels)
+        self.expansive = nn.ModuleList(
+            _block(s, k, s.channels(k) + raised[k], s.channels(k), s.channels(k)) for k in levels
+        )
         self.head = _head(s)
-        self.pool = nn.MaxPool2d(2) if s.dims == 2 else nn.MaxPool3d(2)
+        pool = nn.MaxPool2d if s.dims == 2 else nn.MaxPool3d
+        self.pools = nn.ModuleList(pool(_factors(s, k)) for k in range(s.depth))
         # Both of the deepest feature maps, as in the authors' own network files.
         self.dropout = nn.Dropout(s.dropout)
         self.apply(_initialise)
@@ -89,15 +93,15 @@ class UNet(nn.Module):
 
         With `keep`, a slice an axis, for that window of the output only. It costs less than the whole: see `_window`.
         """
-        for size in image.shape[2:]:
-            self.geometry.output_size(size)
+        for axis, size in zip(self.axes, image.shape[2:], strict=True):
+            axis.output_size(size)
         features, skips = self.stem(image), []
-        for level, block in enumerate(self.contracting, start=1):
+        for level, (block, pool) in enumerate(zip(self.contracting, self.pools, strict=True), start=1):
             features = block(features)
             if level == self.settings.depth:
                 features = self.dropout(features)
             skips.append(features)
-            features = self.pool(features)
+            features = pool(features)
         features = self.dropout(self.bottleneck(features))
         if keep is not None and self.settings.padding == "same" and self.settings.depth:
             return self._window(features, skips, image.shape[2:], keep)
@@ -118,10 +122,11 @@ class UNet(nn.Module):
         def rise(step: int, below: Tensor, begin: Sequence[int], rises: Sequence[Rise], skip: Tensor) -> Tensor:
             came_up = self.up[step](below[_within([r.below for r in rises], begin)])
             read = [r.read for r in rises]
-            came_up = came_up[_within(read, [2 * r.below.start for r in rises])]
+            came_up = came_up[_within(read, [r.factor * r.below.start for r in rises])]
             return self.expansive[step](crop_and_concat(came_up, skip[_within(read)]))
 
-        levels = list(zip(*map(self.geometry.expansive, size, keep), strict=True))  # the finest first
+        ways = [axis.expansive(n, part) for axis, n, part in zip(self.axes, size, keep, strict=True)]
+        levels = list(zip(*ways, strict=True))  # the finest first
         features, begin = bottleneck, [0] * len(size)
         for step, rises in enumerate(reversed(levels[1:])):
             features = rise(step, features, begin, rises, skips.pop())
@@ -130,7 +135,7 @@ class UNet(nn.Module):
         rows = max(STRIP_ROWS, STRIP_PIXELS // math.prod(part.stop - part.start for part in keep[1:]))
         for start in range(keep[0].start, keep[0].stop, rows):
             strip = [slice(start, min(start + rows, keep[0].stop)), *keep[1:]]
-            rises = [self.geometry.expansive(n, part)[0] for n, part in zip(size, strip, strict=True)]
+            rises = [axis.expansive(n, part)[0] for axis, n, part in zip(self.axes, size, strip, strict=True)]
             found = self.head(rise(-1, features, begin, rises, skips[0]))
             scores.append(found[_within(strip, [self.settings.patch * r.read.start for r in rises])])
         return torch.cat(scores, dim=2)
@@ -155,16 +160,22 @@ def fold_batch_norm(network: UNet) -> UNet:
     return folded
 
 
-def _block(s: UNetSettings, inputs: int, outputs: int) -> nn.Sequential:
+def _factors(s: UNetSettings, level: int) -> tuple[int, ...]:
+    """By how much pooling behind `level` shrinks each axis."""
+    return tuple(axis.factor(level) for axis in s.axes)
+
+
+def _block(s: UNetSettings, level: int, inputs: int, inner: int, outputs: int) -> nn.Sequential:
     """Two 3x3 convolutions, each with its ReLU."""
-    return nn.Sequential(*_convolution(s, inputs, outputs), *_convolution(s, outputs, outputs))
+    return nn.Sequential(*_convolution(s, level, inputs, inner), *_convolution(s, level, inner, outputs))
 
 
-def _convolution(s: UNetSettings, inputs: int, outputs: int) -> list[nn.Module]:
-    conv = nn.Conv2d if s.dims == 2 else nn.Conv3d
-    padding = 0 if s.padding == "valid" else 1
+def _convolution(s: UNetSettings, level: int, inputs: int, outputs: int) -> list[nn.Module]:
+    conv: Any = nn.Conv2d if s.dims == 2 else nn.Conv3d
+    kernel = tuple(axis.kernel(level) for axis in s.axes)
+    padding = tuple(0 if s.padding == "valid" else n // 2 for n in kernel)
     # A shift in front of a batch normalisation would be taken out again by it.
-    layer = conv(inputs, outputs, 3, padding=padding, bias=s.norm != "batch")
+    layer = conv(inputs, outputs, kernel, padding=padding, bias=s.norm != "batch")
     match s.norm:
         case "none":
             return [layer, nn.ReLU(inplace=True)]
@@ -174,11 +185,18 @@ def _convolution(s: UNetSettings, inputs: int, outputs: int) -> list[nn.Module]:
             return [layer, nn.ReLU(inplace=True), _batch_norm(s, outputs)]
 
 
-def _up(s: UNetSettings, inputs: int, outputs: int) -> nn.Module:
-    conv = nn.ConvTranspose2d if s.dims == 2 else nn.ConvTranspose3d
+def _up(s: UNetSettings, level: int, inputs: int, outputs: int) -> nn.Module:
+    conv: Any = nn.ConvTranspose2d if s.dims == 2 else nn.ConvTranspose3d
+    stride = _factors(s, level)
     if s.up_kernel == 2:
-        return conv(inputs, outputs, 2, stride=2)
-    return conv(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+        layer: nn.Module = conv(inputs, outputs, stride, stride=stride)
+        return layer
+    # Along an axis that is not halved, a kernel of 1.
+    extra = tuple(f - 1 for f in stride)
+    wide: nn.Module = conv(
+        inputs, outputs, tuple(2 * f - 1 for f in stride), stride=stride, padding=extra, output_padding=extra
+    )
+    return wide
 
 
 def _stem(s: UNetSettings) -> nn.Module:
@@ -189,7 +207,7 @@ def _stem(s: UNetSettings) -> nn.Module:
 def _head(s: UNetSettings) -> nn.Module:
     if s.patch > 1:
         up = nn.ConvTranspose2d if s.dims == 2 else nn.ConvTranspose3d
-        return up(s.width, s.classes, s.patch, stride=s.patch)
+        return up(s.channels(0), s.classes, s.patch, stride=s.patch)
     conv = nn.Conv2d if s.dims == 2 else nn.Conv3d
     if s.head == "1x1":
         return conv(s.channels(0), s.classes, 1)

@@ -48,14 +48,12 @@ def load_start(path: Path) -> tuple[ModelCard, UNet]:
     """A model that training can start from.
 
     Raises:
-        MissingError: no such file. ModelError: it is damaged, holds several networks, or one of volumes.
+        MissingError: no such file. ModelError: it is damaged, or holds several networks.
     """
     card = read_card(path)
     if card.members > 1:
         told = f"holds the networks of {card.members} folds, and training starts from one"
         raise ModelError(f"{path}: {told}; name the folder of one, such as fold-0")
-    if card.network.dims != 2:
-        raise ModelError(f"{path}: is a model of volumes, and training is on images; name a model of images")
     card, (network,) = load_model(path)
     return card, network
 

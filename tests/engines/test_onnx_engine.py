@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import files_of, make_card, make_image, make_model
+from useg.engines.runner import ExportedRunner
 from useg.errors import ModelError, SettingsError, SizeError
 from useg.export import export_onnx
-from useg.onnx_runner import OnnxRunner
 from useg.predict import Predictor, PredictSettings
 from useg.predict_files import JOURNAL, Outputs, predict_files
 from useg.store_plan import StoreSettings
@@ -110,17 +110,17 @@ def test_a_card_of_another_network_is_told(pair: tuple[Path, Path], changes: dic
     card = read_card(pair[1])
     other = make_card(UNetSettings.model_validate(card.network.model_dump() | changes))
     with pytest.raises(ModelError, match="not the one that its card describes"):
-        OnnxRunner(pair[1], other)
+        ExportedRunner(pair[1], other)
     several = card.model_copy(update={"members": 2})
     with pytest.raises(ModelError, match="not the one that its card describes"):
-        OnnxRunner(pair[1], several, spread=True)
+        ExportedRunner(pair[1], several, spread=True)
 
 
 def test_a_network_that_gives_another_size_is_told(pair: tuple[Path, Path]) -> None:
     card = read_card(pair[1])
     other = make_card(card.network.model_copy(update={"padding": "valid"}))
     with pytest.raises(ModelError, match=r"the network gives .* where its card says"):
-        OnnxRunner(pair[1], other)(np.zeros((1, 44, 44), np.float32), [slice(0, 4)] * 2)
+        ExportedRunner(pair[1], other)(np.zeros((1, 44, 44), np.float32), [slice(0, 4)] * 2)
 
 
 def test_a_network_that_fails_is_told(pair: tuple[Path, Path]) -> None:
