@@ -99,7 +99,9 @@ export class Improve {
     #result(job) {
         const box = byId("improve-done");
         const run = job.result?.run;
-        const back = this.#app.runs.find((each) => each.run === run)?.started_from;
+        const from = this.#app.runs.find((each) => each.run === run)?.started_from;
+        // A model from elsewhere is told by its file: the server knows it as the one that the project began with.
+        const back = this.#app.runs.some((each) => each.run === from) ? from : null;
         const changed = job.result && !job.result.kept_start;
         box.replaceChildren(
             ...resultOf(job),
@@ -110,7 +112,7 @@ export class Improve {
                     ? button("Go back", {
                           class: "small",
                           title: "Use the model from before",
-                          on: { click: () => this.use(back ?? null) },
+                          on: { click: () => this.use(back) },
                       })
                     : null,
                 run && this.#hasReport(run) ? reportLink(run) : null,
@@ -214,6 +216,7 @@ function resultOf({ state, error, result }) {
             title: "1 is perfect, 0 is nothing right; measured on kept images that it did not learn from",
         }),
         make("strong", { text: was ? `${was} → ${now ?? "?"}` : (now ?? "not measured") }),
+        ...(was && now && now < was ? [make("p", { text: "Lower than before: you can go back." })] : []),
     ];
 }
 
