@@ -103,9 +103,9 @@ def test_a_run_leaves_its_files(whole: Path) -> None:
     assert all(np.isfinite(r["loss"]) and len(r["images"]) == 2 for r in steps)
     card = read_card(whole)
     validations = [r for r in records(whole) if "validation" in r]
-    best = max(validations, key=lambda r: r["validation"]["mean_dice"])
+    best = max(validations, key=lambda r: r["validation"]["foreground_dice"])
     assert card.scores["step"] == best["step"]
-    assert card.scores["mean_dice"] == best["validation"]["mean_dice"]
+    assert card.scores["foreground_dice"] == best["validation"]["foreground_dice"]
     assert validations[-1]["step"] == STEPS
     assert card.trained_on["images"] == 4  # one of six is held out, one left out as a gap
 

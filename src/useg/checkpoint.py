@@ -27,8 +27,8 @@ class RunState(BaseModel):
         step: steps done, skipped ones included.
         progress: share of the budget spent, 0..1.
         elapsed: seconds spent by all sessions of the run so far.
-        best: highest score so far by which models are chosen: mean Dice over all classes, or panoptic quality where
-            masks number objects.
+        best: highest score so far by which models are chosen: mean Dice over the foreground (where only background is
+            annotated, over that), or panoptic quality where masks number objects.
         best_dice, best_quality: of the model that is kept as the best, mean Dice over the foreground and panoptic
             quality; best_step: the step after which it was validated.
         before, after: of the model that the run started from, and the best of those that it trained, panoptic quality

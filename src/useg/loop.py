@@ -277,10 +277,12 @@ class Loop:
         self._write({"step": state.step, "validation": found})
         self._dice = _known(overlap.foreground_dice)
         self._quality = _known(objects.panoptic_quality[0]) if objects else None
-        mean = self._quality if objects else _known(overlap.mean_dice)
+        # Judged by the score that is shown. Where only background is annotated, its Dice is all there is.
+        shown = self._quality if objects else self._dice
+        judged = _known(overlap.mean_dice) if shown is None and not objects else shown
         self.card, state.objects, state.temperature = card, card.objects, card.temperature
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
-        if state.judge(mean, self._dice, self._quality, chance=chance, fair=s.start.fair):
+        if state.judge(judged, self._dice, self._quality, chance=chance, fair=s.start.fair):
             scores = {"step": state.step, "images": len(self.parts.validation), **found}
             self._save_model(MODEL, scores)
         self._tell("validated", None, 0.0)
