@@ -257,9 +257,9 @@ def test_improving_makes_runs_and_going_back_is_possible(tmp_path: Path) -> None
             client.post("/api/images", params={"name": f"{name}.png"}, content=png_of(picture(ord(name), size)))
         for name in ("a", "b"):
             assert put(client, f"{name}/mask", truth(size), "0").status_code == 200
-        begun = client.post("/api/improve", json={"minutes": 0.5})
+        begun = client.post("/api/improve", json={"minutes": 0.2})
         assert begun.status_code == 202 and begun.json()["command"].startswith("useg train ")
-        assert client.post("/api/improve", json={"minutes": 0.5}).status_code == 409
+        assert client.post("/api/improve", json={"minutes": 0.2}).status_code == 409
         done = wait_for(client, begun.json()["id"])
         assert done["state"] == "done", done
         assert done["result"]["run"] == "001" and done["progress"]["step"] > 0 and done["history"]
