@@ -24,7 +24,7 @@ from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
-from useg.predict import Predictor
+from useg.predict import Predictor, PredictSettings
 from useg.processes import Team
 from useg.report.trained import EDGE, MOST_SCORED
 from useg.runner import TorchRunner
@@ -267,7 +267,8 @@ class Loop:
         threads = s.machine.threads
         if threads:
             torch.set_num_threads(threads)  # the others wait
-        predictor, parts = Predictor(self.card, runner), self.parts
+        how = PredictSettings(device=self.device.type, precision=s.machine.precision)
+        predictor, parts = Predictor(self.card, runner, how), self.parts
         overlap, objects, card = validate(predictor, parts.validation, parts.train, self.watch.on_image)
         if threads:
             torch.set_num_threads(self.team.split(threads))

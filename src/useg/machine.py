@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -49,6 +50,21 @@ def free_memory() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+def network_memory(device: str) -> int:
+    """Bytes that a network may take in the memory of a GPU; no limit where it shares the memory of this machine.
+
+    What torch has freed there and keeps for itself counts as free; a fifth is left to others and to gaps.
+    """
+    if device in ("cpu", "mps"):
+        return sys.maxsize
+    import torch
+
+    if find_device(device).type != "cuda":
+        return sys.maxsize
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return 4 * (torch.cuda.mem_get_info()[0] + kept) // 5
 
 
 def keep_freed_memory() -> None:

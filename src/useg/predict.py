@@ -103,9 +103,7 @@ class Predictor:
         settings = settings or PredictSettings()
         card, runner = load_runner(local_model(path), settings)
         # What was found is kept, so that whoever stores the settings can do the same again.
-        found = {"precision": runner.precision} | (
-            {"device": runner.device} if isinstance(runner, ExportedRunner) else {}
-        )
+        found = {"precision": runner.precision, "device": runner.device}
         return cls(card, runner, settings.model_copy(update=found))
 
     def predict(self, image: Image | np.ndarray) -> Prediction:
@@ -165,7 +163,8 @@ class Predictor:
         for view in views:
             turned = view.apply(array)
             left = limit - resident_bytes(card, array.nbytes, array[0].size, self.settings)
-            largest = largest_tile(card, turned.shape[1:], left, self.settings.precision)
+            room = min(left, machine.network_memory(self.settings.device))
+            largest = largest_tile(card, turned.shape[1:], room, self.settings.precision)
             tiles = plan_tiles(card.network.axes, turned.shape[1:], largest)
             result = view.undo(run_tiles(turned, tiles, intensity, self.runner, plane_count(card, self.settings)))
             total = result if total is None else np.add(total, result, out=total)

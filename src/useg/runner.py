@@ -62,11 +62,12 @@ class TorchRunner:
         machine.keep_freed_memory()
         networks = [networks] if isinstance(networks, UNet) else networks
         dims = networks[0].settings.dims
-        self.device = machine.find_device(device)
-        self.precision = machine.probe_precision(self.device) if precision == "auto" else precision
+        found = machine.find_device(device)
+        self.device = found.type
+        self.precision = machine.probe_precision(found) if precision == "auto" else precision
         self.shift, self.temperature, self.spread = shift, temperature, spread
         self._layout = machine.memory_layout(dims)
-        self.networks = [machine.place(fold_batch_norm(each), self.device, dims) for each in networks]
+        self.networks = [machine.place(fold_batch_norm(each), found, dims) for each in networks]
 
     def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "p *kept"]:
         """Probabilities of the window `keep` of one tile."""
@@ -83,7 +84,9 @@ class TorchRunner:
     def _scores(self, network: UNet, batch: Tensor, keep: Sequence[slice]) -> Tensor:
         import torch
 
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        # GPUs of NVIDIA round the float32 of convolutions to 10 bits unless told not to, and tiles would show.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with exact, torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
             scores: Tensor = network(batch, keep)[0]
         return scores
 

@@ -129,7 +129,8 @@ def plan_blocks(
         precision = machine.probe_precision(device) if asked.precision == "auto" else asked.precision
         predict = asked.model_copy(update={"device": device.type, "precision": precision})
     memory = (asked.max_memory or machine.free_memory() // 2) // workers
-    chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, memory - WORKSPACE, predict)
+    network = min(memory - WORKSPACE, machine.network_memory(predict.device) // workers)
+    chunk, block = choose_block(predictor.card, header.size, header.dtype.itemsize, network, predict)
     intensity = measure(looked.small, predictor.card.normalise)
     values = looked.small.reshape(len(looked.small), -1)
     ends = [np.percentile(np.nan_to_num(row), (1, 99)) for row in values] if settings.skip_empty else []
