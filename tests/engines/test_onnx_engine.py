@@ -60,7 +60,9 @@ def test_the_command_line_needs_no_torch(tmp_path: Path, pair: tuple[Path, Path]
     assert done.returncode == 2
     assert "which is not here; pip install 'useg[measure]'" in done.stderr
     # The model itself does need it.
-    assert useg("predict", pair[0], *images, "-o", tmp_path / "none").returncode != 0
+    done = useg("predict", pair[0], *images, "-o", tmp_path / "none")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("useg: this needs torch, which is not here; pip install 'useg[train]'")
 
 
 def test_a_network_that_gives_another_size_is_told(pair: tuple[Path, Path]) -> None:
