@@ -632,3 +632,26 @@ def test_export_and_predict_with_it(useg: Useg, run: Path, data: Path, tmp_path:
     assert "U-Net by useg" in useg("info", tmp_path / "model.onnx").out
     useg("export", run, "-o", tmp_path / "model.pt").refused("model.pt", ".onnx")
     useg("export", run, "--to", "tflite", "-o", tmp_path / "m").refused("--to tflite")
+
+
+def test_export_with_a_page(useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
+    """For the Hugging Face Hub: who made it, under which licence, how well it does."""
+    folder, owner = tmp_path / "cells", ("--author", "A. Maker", "--author", "B. Other")
+    said = useg("export", run, "--to", "hub", "-o", folder, *owner, "--license", "CC-BY-4.0", "--data", data)
+    assert said.code == 0, said.err
+    assert "useg predict hf://OWNER/cells IMAGES -o OUT" in said.err
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    for words in ('license: "cc-by-4.0"', "A. Maker and B. Other", "| class | Dice | 95 % |", "2 images of the folder"):
+        assert words in page
+    useg("predict", folder, data / "test", "-o", tmp_path / "out", "--device", "cpu")
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+    for to, out, words in (
+        ("hub", folder / "README.md", ["is a file"]),
+        ("hub", run, ["holds this very model"]),
+        ("onnx", tmp_path / "m.onnx", ["--license", "--to bioimageio"]),
+        ("bioimageio", tmp_path / "m.onnx", ["named .zip"]),
+    ):
+        useg("export", run, "--to", to, "-o", out, "--license", "freeware").refused(*words)
+    useg("export", run, "--to", "hub", "-o", folder, "--folds", "0").refused("--folds")
+    assert not list(tmp_path.glob("m.*"))

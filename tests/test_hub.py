@@ -1,6 +1,7 @@
 """`hf://owner/name`: fetched from a server that answers as the Hub does, once, whole, and told what is wrong."""
 
 import hashlib
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ import pytest
 import useg
 from models import files_of, make_image, make_model
 from useg import hub
+from useg.cli import main
+from useg.demo import draw_data_set
 from useg.errors import MissingError, ModelError, SettingsError
 from useg.hub import local_model
 
@@ -172,3 +175,38 @@ def test_a_file_that_is_no_model_is_told(tmp_path: Path, server: Hub) -> None:
     server.content = b"of something else"
     with pytest.raises(ModelError, match="not a model file"):
         useg.load(local_model("hf://maker/nuclei", tmp_path / "cache"))
+
+
+def test_commands_take_an_address(
+    tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever a command takes a model. It is fetched for the first of them, and then serves without a network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    draw_data_set(tmp_path / "DATA", train_images=4, test_images=1, size=64)
+
+    def call(words: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["useg", *words.split()])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capfd.readouterr()
+        return end.value.code, said.out + said.err
+
+    tiny = "--steps 1 --set network.width=4 --set network.depth=1 --set samples.batch=1"
+    for words in (
+        "predict hf://maker/nuclei DATA/test -o OUT --device cpu",
+        "info hf://maker/nuclei@main",
+        "evaluate hf://maker/nuclei DATA --device cpu",
+        "suggest hf://maker/nuclei DATA/test --device cpu",
+        "export hf://maker/nuclei --to hub -o FOLDER",
+        f"train DATA -o RUN --from hf://maker/nuclei --device cpu {tiny}",
+    ):
+        assert call(words)[0] == 0, words
+    assert sum(line.startswith("GET") for line in server.asked) == 1
+    assert (tmp_path / "FOLDER" / "model.safetensors").read_bytes() == server.content
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert call("info hf://maker/nuclei")[0] == 0
+    code, said = call("predict hf://maker/cells DATA/test -o OUT")
+    assert code == 2
+    assert said.startswith("useg: hf://maker/cells: cannot be reached")
+    assert said.count("\n") == 1

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from skimage.transform import resize as skimage_resize
 
 from useg.data.dataset import Example
 from useg.images.windows import windows_of
@@ -121,3 +122,11 @@ def test_resized_images_keep_their_gray_values() -> None:
         assert found.shape == (1, *size)
         assert 19.9 <= found.min() <= found.max() <= 90.1
     np.testing.assert_allclose(resize(image, (20, 20)), image)
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=2, max_size=3), st.integers(0, 9))
+def test_images_are_resized_as_scikit_image_does_it(sizes: list[tuple[int, int]], seed: int) -> None:
+    before, after = zip(*sizes, strict=True)
+    image = np.random.default_rng(seed).normal(size=(2, *before)).astype(np.float32)
+    expected = skimage_resize(image, (2, *after), order=1, mode="edge", preserve_range=True)
+    np.testing.assert_array_equal(resize(image, after), expected)

@@ -29,7 +29,7 @@ NAMES = {
     "separate",
     "train",
 }
-HEAVY = ("torch", "scipy", "skimage", "matplotlib", "pydantic", "numpy")
+HEAVY = ("torch", "scipy", "skimage", "pydantic", "numpy")
 
 
 def run(code: str) -> str:

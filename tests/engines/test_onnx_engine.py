@@ -20,7 +20,9 @@ from useg.predict import Predictor, PredictSettings
 from useg.predict_files import predict_files
 from useg.unet.model import read_card
 
-WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; import useg.cli; useg.cli.main()"
+WITHOUT_TORCH = (
+    "import sys; sys.modules |= dict.fromkeys(('torch', 'skimage', 'imagecodecs')); import useg.cli; useg.cli.main()"
+)
 FLOAT32 = {"device": "cpu", "precision": "float32"}
 
 
@@ -54,8 +56,13 @@ def test_the_command_line_needs_no_torch(tmp_path: Path, pair: tuple[Path, Path]
         for name in ("a.png", "b.png"):
             np.testing.assert_array_equal(iio.imread(out / name), iio.imread(ours / name))
     assert useg("info", pair[1]).returncode == 0
+    done = useg("predict", pair[1], *images, "-o", tmp_path / "objects", "--instances", "--table")
+    assert done.returncode == 2
+    assert "which is not here; pip install 'useg[measure]'" in done.stderr
     # The model itself does need it.
-    assert useg("predict", pair[0], *images, "-o", tmp_path / "none").returncode != 0
+    done = useg("predict", pair[0], *images, "-o", tmp_path / "none")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("useg: this needs torch, which is not here; pip install 'useg[train]'")
 
 
 def test_a_network_that_gives_another_size_is_told(pair: tuple[Path, Path]) -> None:

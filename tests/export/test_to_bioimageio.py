@@ -1,6 +1,7 @@
 """A bioimage.io package gives what the model gives, says how, and names nobody's images; or it is not there."""
 
 import gc
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models import files_of, make_card, make_model, make_network
-from useg.errors import ExportError, SettingsError
+from useg.cli import main
+from useg.errors import ExportError
 from useg.export import bioimageio_rdf as rdf
-from useg.export import to_bioimageio
+from useg.export import parity, to_bioimageio
 from useg.export.about import Owner
 from useg.export.to_bioimageio import draw_test_image, export_bioimageio
 from useg.runner import TorchRunner
@@ -43,10 +45,12 @@ GEOMETRIES = st.builds(
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-@pytest.fixture
-def closed_here() -> Iterator[None]:
-    """Its open files go while the filter above holds, and not in a later test."""
-    yield
+@pytest.fixture(scope="module", autouse=True)
+def few_sizes_and_closed_here() -> Iterator[None]:
+    """Of the graph, tried at 20 sizes in its own tests, a few; and open files go while the filter above holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "SIZES", 3)
+        yield
     gc.collect()
 
 
@@ -82,8 +86,7 @@ def write(folder: Path, card: ModelCard) -> Path:
     return folder / "m.safetensors"
 
 
-@pytest.mark.usefixtures("closed_here")
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(card=cards())
 def test_a_package_gives_what_the_model_gives(tmp_path: Path, card: ModelCard) -> None:
     done = export_bioimageio(write(tmp_path, card), tmp_path / "nuclei.zip", OWNER)
@@ -140,7 +143,6 @@ def test_nothing_in_the_test_image_is_an_outlier(card: ModelCard) -> None:
     np.testing.assert_allclose(found.shift, image.mean(axis=tuple(range(1, image.ndim)), dtype=np.float64), rtol=1e-5)
 
 
-@pytest.mark.usefixtures("closed_here")
 def test_a_page_a_cover_and_the_names_are_inside(tmp_path: Path) -> None:
     done = export_bioimageio(make_model(tmp_path, depth=2), tmp_path / "my <cells>.zip", Owner())
     with zipfile.ZipFile(done.path) as file:
@@ -161,34 +163,46 @@ def test_a_page_a_cover_and_the_names_are_inside(tmp_path: Path) -> None:
     assert (told.name, told.license, told.authors) == ("my cells U-Net", None, [])
 
 
-@pytest.mark.usefixtures("closed_here")
-def test_a_licence_is_one_that_is_known(tmp_path: Path) -> None:
-    model = make_model(tmp_path)
-    done = export_bioimageio(model, tmp_path / "m.zip", Owner(licence="apache-2.0"))
-    assert load_model_description(done.path).license == "Apache-2.0"
-    with pytest.raises(SettingsError, match="--license freeware: not a licence"):
-        export_bioimageio(model, tmp_path / "m.zip", Owner(licence="freeware"))
-    with pytest.raises(SettingsError, match=r"named \.zip"):
-        export_bioimageio(model, tmp_path / "m.bioimage", Owner())
-
-
-@pytest.mark.usefixtures("closed_here")
-@pytest.mark.parametrize("before", [None, b"of an earlier export"])
-def test_a_package_that_differs_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+def test_the_command_tells_what_came_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    out = tmp_path / "m.zip"
+
+    model = make_model(tmp_path)
+
+    def export(*words: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["useg", "export", str(model), "--to", "bioimageio", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capfd.readouterr().err
+
+    for words, wrong in (
+        (("-o", str(out), "--license", "freeware"), "--license freeware: not a licence"),
+        (("-o", "m.bioimage"), "m.bioimage: a bioimage.io package is named .zip"),
+    ):
+        code, said = export(*words)
+        assert (code, said.count("\n")) == (2, 1)
+        assert wrong in said
+    code, said = export("-o", str(out), "--author", "A. Maker", "--license", "mit")
+    assert code == 0, said
+    assert f"next: bioimageio test {out}" in said
+    differences = [float(number) for number in re.findall(r"most (\S+) at \d+ random sizes, and (\S+) on", said)[0]]
+    assert 0 <= max(differences) <= rdf.TOLERANCE
+    told = load_model_description(out)
+    assert (told.license, [one.name for one in told.authors]) == ("MIT", ["A. Maker"])
+
+
+def test_a_package_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The preprocessing that it describes is not the model's."""
     model, out = make_model(tmp_path), tmp_path / "out" / "m.zip"
     out.parent.mkdir()
-    if before:
-        out.write_bytes(before)
+    out.write_bytes(b"of an earlier export")
     monkeypatch.setattr(rdf, "preprocessing", lambda card: [])
     with pytest.raises(ExportError, match=r"m\.zip: its probabilities of the test image differ .* nothing was kept"):
         export_bioimageio(model, out, OWNER)
-    assert files_of(out.parent) == ({"m.zip": before} if before else {})
+    assert files_of(out.parent) == {"m.zip": b"of an earlier export"}
 
 
-@pytest.mark.usefixtures("closed_here")
 def test_what_the_format_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rdf, "smallest", lambda geometry: 1)
     with pytest.raises(ExportError, match=r"m\.zip: .* nothing was kept") as error:

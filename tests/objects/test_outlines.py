@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from matplotlib.path import Path as Curve
 from scipy import ndimage
+from skimage.measure import points_in_poly
 
 from useg.errors import MissingExtraError, OutputError, SettingsError, SizeError
 from useg.objects.outlines import Polygon, outline, write_geojson, write_rois
@@ -22,8 +22,7 @@ IMAGES = npst.arrays(np.int32, npst.array_shapes(min_dims=2, max_dims=2, max_sid
 def inside(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Pixels whose centre is in a ring."""
     y, x = np.indices(size)
-    closed = np.concatenate([ring, ring[:1]])
-    return Curve(closed).contains_points(np.stack([x.ravel(), y.ravel()], axis=1) + 0.5).reshape(size)
+    return points_in_poly(np.stack([x.ravel(), y.ravel()], axis=1) + 0.5, ring).reshape(size)
 
 
 def drawn(outlines: list[tuple[int, list[Polygon]]], size: tuple[int, int]) -> np.ndarray:

@@ -11,6 +11,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from skimage.transform import downscale_local_mean
 
 from models import SMALL, files_of, make_card, make_image, make_model, make_network
 from useg.data.dataset import Pair, load_example
@@ -21,7 +22,7 @@ from useg.images.files import read, read_header, read_mask
 from useg.images.image import COLOUR
 from useg.predict import Predictor, PredictSettings
 from useg.settings import DataSettings, Settings, save_settings
-from useg.suggest.candidates import Candidate, checksum, doubt_of, floors, look, parts_of, regions_of
+from useg.suggest.candidates import Candidate, checksum, doubt_of, floors, halved, look, parts_of, regions_of
 from useg.suggest.gain import Space, rank
 from useg.suggest.proposals import contact_sheet_of, export_suggestions
 from useg.suggest.ranking import Suggestions, SuggestSettings, annotated_in, suggest
@@ -338,3 +339,9 @@ def test_checksums_tell_pixels_not_layouts(seed: int) -> None:
         len({checksum(pixels), checksum(other), checksum(pixels.reshape(2, 6, 5)), checksum(pixels.view(np.int16))})
         == 4
     )
+
+
+def test_images_are_halved_as_scikit_image_does_it() -> None:
+    for size in ((8, 6), (7, 12), (3, 5)):
+        gray = np.random.default_rng(0).normal(size=size).astype(np.float32)
+        np.testing.assert_array_equal(halved(gray), downscale_local_mean(gray, (2, 2)))

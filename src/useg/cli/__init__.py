@@ -30,11 +30,16 @@ for command in (demo, check, train, predict, evaluate, score, suggest, export, s
 
 
 def main() -> NoReturn:
-    """The `useg` command: errors of ours are one line and exit code 2."""
+    """The `useg` command: errors of ours are one line and exit code 2, and so is what needs torch where it is not."""
     try:
         app()
     except UsegError as error:
         say(f"useg: {error}")
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        say("useg: this needs torch, which is not here; pip install 'useg[train]' (`useg predict model.onnx` does not)")
         sys.exit(2)
     except KeyboardInterrupt:
         say("useg: stopped")

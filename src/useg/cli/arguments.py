@@ -7,11 +7,24 @@ from typing import Annotated
 
 import typer
 
+from useg.hub import local_model
+
+
+def fetched(model: Path | None) -> Path | None:
+    """A model as its path here: one of the Hugging Face Hub is fetched if it is new."""
+    return local_model(model) if model else model
+
+
 DataArgument = Annotated[
     Path,
     typer.Argument(help="Folder with images/ and masks/, or any other layout that `useg check --help` lists."),
 ]
-ModelArgument = Annotated[Path, typer.Argument(help="A model file or a run folder.")]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A model file, a run folder, or hf://owner/name[@revision] of the Hugging Face Hub.", callback=fetched
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting by name: network.width=32. Repeatable.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

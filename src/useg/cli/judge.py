@@ -18,6 +18,7 @@ from useg.cli.arguments import (
     TtaOption,
     UnlabelledOption,
     WithinOption,
+    fetched,
 )
 from useg.console import print_json, print_out, progress_bar, say, typed
 from useg.options import parse_bytes, parse_unlabelled
@@ -106,7 +107,12 @@ def score(
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A model file, a run folder, an image, or a folder of DICOM slices.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A model file, a run folder, hf://owner/name, an image, or a folder of DICOM slices.", callback=fetched
+        ),
+    ],
 ) -> None:
     """Say what a model or an image is."""
     from useg.images.files import is_image, is_image_file, read_header

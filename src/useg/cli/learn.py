@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from useg.cli.arguments import DataArgument, DeviceOption, IgnoreOption, JsonOption, SetOption, UnlabelledOption
+from useg.cli.arguments import (
+    DataArgument,
+    DeviceOption,
+    IgnoreOption,
+    JsonOption,
+    SetOption,
+    UnlabelledOption,
+    fetched,
+)
 from useg.console import print_json, progress_bar, say, training_watcher, typed
 from useg.errors import ImageError, SettingsError
 from useg.options import parse_ignore, parse_settings, parse_track, parse_unlabelled
@@ -129,7 +137,12 @@ def train(
     ] = False,
     start: Annotated[
         Path | None,
-        typer.Option("--from", help="A model to start from: what fits is taken. If no new one is better, it stays."),
+        typer.Option(
+            "--from",
+            help="A model (file, run folder or hf://) to start from: what fits is taken. If no new one is better, it "
+            "stays.",
+            callback=fetched,
+        ),
     ] = None,
     track: Annotated[
         str | None,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from useg.data.legend import MAX_CLASSES, Entry, Legend, count_values, in_colours, is_noisy, listing, value_text
-from useg.errors import DataError
+from useg.errors import DataError, extra
 from useg.images.image import COLOUR
 from useg.pictures.palette import class_colours
 
@@ -59,7 +59,8 @@ def survey(mask: Integer[np.ndarray, "*space"], path: Path) -> Seen:
     if max(counts, default=0) >= COLOUR and len(counts) > MAX_COLOURS:
         counts = dict(sorted(sorted(counts.items(), key=lambda item: -item[1])[:MAX_COLOURS]))
     elif len(counts) > 3:  # up to two values beside 0 are classes whatever their shape
-        from skimage import measure
+        with extra(path, "measure"):
+            from skimage import measure
 
         # mypy: scikit-image has no annotations
         pieces, number = measure.label(  # type: ignore[no-untyped-call]

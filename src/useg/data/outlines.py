@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from useg.data.legend import MAX_CLASSES, Entry
 from useg.data.legend_file import VOID
-from useg.errors import DataError
+from useg.errors import DataError, extra
 from useg.labels import IGNORE
 
 
@@ -38,7 +38,8 @@ class Outlines:
 
 def draw(outlines: Outlines) -> UInt8[np.ndarray, "y x"]:
     """The mask: pixels whose centre is inside an outline have its value, all others 0."""
-    from skimage.draw import polygon
+    with extra("masks drawn as outlines", "measure"):
+        from skimage.draw import polygon
 
     mask = np.zeros(outlines.size, np.uint8)
     height, width = outlines.size

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from useg.data.dataset import Example, evenly
+from useg.errors import extra
 
 MOST_IMAGES = 8
 MOST_PIXELS = {2: 512, 3: 96}
@@ -28,7 +29,9 @@ def class_thickness(examples: Sequence[Example], classes: int) -> Float[np.ndarr
 
 def _widths(region: Bool[np.ndarray, "*size"]) -> Float[np.ndarray, " n"]:
     from scipy.ndimage import distance_transform_edt
-    from skimage.morphology import skeletonize
+
+    with extra("the thickness of classes", "measure"):
+        from skimage.morphology import skeletonize
 
     if not region.any():
         return np.empty(0)

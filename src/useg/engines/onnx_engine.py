@@ -20,7 +20,7 @@ class OnnxEngine:
 
     def __init__(self, path: Path, threads: int, precision: str = "auto") -> None:
         """Make it ready; see `useg.engines.runner.Engine`."""
-        with extra(path, "export"):
+        with extra(path, "onnx"):
             import onnxruntime
         onnxruntime.disable_telemetry_events()  # builds for Windows would send some
         options = onnxruntime.SessionOptions()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -78,12 +78,10 @@ def export_bioimageio(
         MissingExtraError: bioimageio.spec, onnx or onnxruntime is not here.
         ExportError: see `useg.export.export_onnx`; or the package gives something else, or failed its test.
     """
-    if out.suffix.lower() != ".zip":
-        raise SettingsError(f"{out}: a bioimage.io package is named .zip; name it so")
-    with extra(out, "bioimageio"):
-        from bioimageio.spec import InvalidDescr, ValidationContext, build_description, save_bioimageio_package
-        from bioimageio.spec.model.v0_5 import ModelDescr
-    owner = Owner(owner.authors, _known_licence(owner.licence))
+    owner = require_package(out, owner)
+    from bioimageio.spec import InvalidDescr, ValidationContext, build_description, save_bioimageio_package
+    from bioimageio.spec.model.v0_5 import ModelDescr
+
     card, networks = load_model(model, folds)
     if len(set(card.network.axes)) > 1:
         raise SettingsError(
@@ -112,6 +110,30 @@ def export_bioimageio(
         size = temporary.stat().st_size
     exact = card.normalise.kind != "image"
     return Packaged(out, size, onnx.networks, onnx.sizes, onnx.difference, difference, tests, exact)
+
+
+def require_package(out: Path, owner: Owner) -> Owner:
+    """See that a package can be written under this name, and give its owner with the licence as SPDX writes it.
+
+    Raises:
+        SettingsError: `out` is not named `.zip`, or the licence is none that SPDX knows.
+        MissingExtraError: bioimageio.spec, onnx or onnxruntime is not here.
+    """
+    if out.suffix.lower() != ".zip":
+        raise SettingsError(f"{out}: a bioimage.io package is named .zip; name it so")
+    with extra(out, "bioimageio"):
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        from bioimageio.spec.utils import get_spdx_licenses
+    if owner.licence is None:
+        return owner
+    known = {one["licenseId"].lower(): one["licenseId"] for one in get_spdx_licenses()["licenses"]}
+    licence = known.get(owner.licence.lower())
+    if licence is None:
+        raise SettingsError(
+            f"--license {owner.licence}: not a licence that SPDX knows; such as CC-BY-4.0, MIT, Apache-2.0"
+        )
+    return replace(owner, licence=licence)
 
 
 def _whole(card: ModelCard, image: Float[np.ndarray, "c *size"]) -> list[slice]:
@@ -215,18 +237,6 @@ def _use(package: str, card: ModelCard) -> list[str]:
     if card.network.padding == "same":
         found.append("Near the border of an image, results depend on how a program fills up what lies beyond it.")
     return found
-
-
-def _known_licence(given: str | None) -> str | None:
-    """As SPDX writes it."""
-    if given is None:
-        return None
-    from bioimageio.spec.utils import get_spdx_licenses
-
-    known = {one["licenseId"].lower(): one["licenseId"] for one in get_spdx_licenses()["licenses"]}
-    if given.lower() not in known:
-        raise SettingsError(f"--license {given}: not a licence that SPDX knows; such as CC-BY-4.0, MIT, Apache-2.0")
-    return known[given.lower()]
 
 
 def _first_line(*texts: str) -> str:

@@ -43,10 +43,7 @@ def export_hub(model: Path, out: Path, owner: Owner, report: Report | None = Non
         MissingError, ModelError: see `useg.unet.model.load_model`. OutputError: the folder cannot be written.
         SettingsError: the folder holds the model already.
     """
-    source = find_model(model)
-    if (out / FILE).resolve() == source.resolve():
-        raise SettingsError(f"{out}: holds this very model; name another folder")
-    require_output_folder(out)
+    source = require_folder(model, out)
     card, _ = load_model(source)
     name = out.resolve().name
     config = {"library_name": "useg", **card.model_dump(mode="json")}
@@ -62,6 +59,20 @@ def export_hub(model: Path, out: Path, owner: Owner, report: Report | None = Non
     write_text(out / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     write_text(out / PAGE, page)
     return HubFolder(out, (out / FILE).stat().st_size, len(report.cautions) if report else 0)
+
+
+def require_folder(model: Path, out: Path) -> Path:
+    """See that the folder can be written, and give the model's file.
+
+    Raises:
+        MissingError: there is no such model. OutputError: the folder cannot be written.
+        SettingsError: the folder holds the model already.
+    """
+    source = find_model(model)
+    if (out / FILE).resolve() == source.resolve():
+        raise SettingsError(f"{out}: holds this very model; name another folder")
+    require_output_folder(out)
+    return source
 
 
 def _front(name: str, card: ModelCard, report: Report | None, owner: Owner) -> str:

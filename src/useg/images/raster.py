@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, GIF and WebP, through pillow (and imagecodecs for 16-bit colour PNG, which pillow halves).
+"""PNG, JPEG, BMP, GIF and WebP, through pillow; 16-bit colour PNG, which it halves, through imagecodecs (`codecs`).
 
 What is done to the pixels, and nothing else:
 
@@ -24,7 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from useg.errors import ImageError
+from useg.errors import ImageError, extra
 from useg.images.image import MAX_BYTES, About, Header, Image, check_claim, label_colours, oriented
 from useg.images.polite import decoding, encoding
 
@@ -77,7 +77,7 @@ def read(path: Path, *, indices: bool = False, alpha: bool = False, max_bytes: i
         channels = header.channels + (alpha and _has_alpha(file, png))
         if png and png.bits == 16 and png.colour != _PNG_GRAY:
             stream.seek(0)
-            array = _deep_png(stream.read(), channels)
+            array = _deep_png(path, stream.read(), channels)
         else:
             array = _pixels(file, png, channels, indices=indices)
         array = np.ascontiguousarray(oriented(array, _orientation(file)))
@@ -182,9 +182,9 @@ def _pixels(file: ImageFile, png: _PngDepth | None, channels: int, *, indices: b
     return np.moveaxis(array, -1, 0)[:channels]
 
 
-def _deep_png(data: bytes, channels: int) -> np.ndarray:
-    from imagecodecs import png_decode
-
+def _deep_png(path: Path, data: bytes, channels: int) -> np.ndarray:
+    with extra(path, "codecs"):
+        from imagecodecs import png_decode
     array: np.ndarray = png_decode(data)
     array = array[..., None] if array.ndim == 2 else array
     return np.moveaxis(array, -1, 0)[:channels]

@@ -1,4 +1,4 @@
-"""TIFF, BigTIFF, ImageJ and OME-TIFF, through tifffile and imagecodecs.
+"""TIFF, BigTIFF, ImageJ and OME-TIFF, through tifffile, and imagecodecs for what that cannot decode (extra `codecs`).
 
 Which part of a file is the image: its first series, at full resolution. Of its axes, samples and channels
 become C; depth becomes Z. Where there is no depth, a time axis, or the plain pages of a multi-page file, take
@@ -22,8 +22,9 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from useg.errors import ImageError
+from useg.errors import ImageError, extra
 from useg.images.image import MAX_BYTES, Header, Image, Layout, check_claim, layout_of, oriented
+from useg.images.lzw import LZW, bring_lzw
 from useg.images.polite import decoding
 
 _STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -34,7 +35,12 @@ _ALPHA = (1, 2)
 _UNCOMPRESSED = 1
 # none, LZW, JPEG, deflate (two numbers), PackBits: the compressions whose ratio is bounded.
 _BOUNDED = {1, 5, 7, 8, 32946, 32773}
+# none, LZW (through pillow), deflate (two numbers), PackBits, LZMA.
+_ALONE = {1, LZW, 8, 32946, 32773, 34925}
 _MICROMETRE = {"micron", "microns", "um", "µm", "μm", "\\u00b5m", "micrometer", "micrometre"}
+
+
+bring_lzw()
 
 
 def opens(path: Path, head: bytes) -> bool:
@@ -190,6 +196,7 @@ def check(
 
     Raises:
         ImageError: it is too large, damaged or incomplete.
+        MissingExtraError: it is compressed in a way that needs imagecodecs, which is not here.
     """
     page = series.keyframe
     file_bytes = path.stat().st_size
@@ -217,6 +224,15 @@ def check(
         ends = (a + b for a, b in zip(one.dataoffsets, one.databytecounts, strict=False))
         if max(ends, default=0) > file_bytes:
             raise ImageError(f"{path}: ends at byte {file_bytes}, before its pixels do; it is incomplete")
+    if not _decodes_alone(page):
+        with extra(path, "codecs"):
+            import imagecodecs  # noqa: F401
+
+
+def _decodes_alone(page: Any) -> bool:
+    """Whether a page is decoded without imagecodecs."""
+    bits = page.bitspersample in (8, 16, 32, 64) or (page.bitspersample == 1 and page.compression != LZW)
+    return page.compression in _ALONE and page.predictor in (1, 2) and bits
 
 
 def shown(

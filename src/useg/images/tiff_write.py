@@ -92,4 +92,6 @@ def _options(axes: str, about: About, *, predictor: int) -> dict[str, Any]:
     spacing = about.spacing(len(axes.strip("CS")))
     if spacing is not None:
         described |= {"spacing": [float(size) for size in spacing], "unit": about.unit}
-    return {"photometric": "minisblack", "compression": "zlib", "predictor": predictor, "metadata": described}
+    # That of floats needs imagecodecs; it only makes files smaller.
+    known = predictor if predictor in tifffile.TIFF.PREDICTORS else 1
+    return {"photometric": "minisblack", "compression": "zlib", "predictor": known, "metadata": described}

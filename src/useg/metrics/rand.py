@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 
-from useg.errors import DataError, SettingsError
+from useg.errors import DataError, SettingsError, extra
 
 THRESHOLDS = tuple(step / 20 for step in range(2, 20))
 """Where `best_over_thresholds` looks: 0.10, 0.15 .. 0.95."""
@@ -192,7 +192,9 @@ def _components(mask: Bool[np.ndarray, "*space"]) -> Int[np.ndarray, "*space"]:
 
 def _grow(seeds: Int[np.ndarray, "*space"], probability: Float[np.ndarray, "*space"]) -> Int[np.ndarray, "*space"]:
     from scipy import ndimage
-    from skimage.segmentation import watershed
+
+    with extra("regions that grow", "measure"):
+        from skimage.segmentation import watershed
 
     if not seeds.any():
         return np.ones_like(seeds)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Integer, Num, Shaped
 
 from useg.atomic import write_text
-from useg.errors import SettingsError, SizeError
+from useg.errors import SettingsError, SizeError, extra
 
 _PLAIN = {"µm": "um", "μm": "um", "micron": "um", "micrometer": "um", "millimeter": "mm", "nanometer": "nm"}
 """Units as a header can have them: two different letters look like µ, and some programs can read neither."""
@@ -52,8 +52,10 @@ def object_table(
     Raises:
         SizeError: labels and image differ in size, or the labels are neither 2-D nor 3-D.
         SettingsError: the spacing is not one positive number an axis.
+        MissingExtraError: scikit-image is not here.
     """
-    from skimage.measure import regionprops_table
+    with extra("a table of objects", "measure"):
+        from skimage.measure import regionprops_table
 
     dims = labels.ndim
     if dims not in (2, 3) or (image is not None and image.shape[1:] != labels.shape):

@@ -22,6 +22,7 @@ from useg.pictures.palette import object_colours
 from useg.project import Project
 from useg.server.project_of import ProjectOf
 from useg.server.turns import CLIENT_LEFT
+from useg.viewing.colour_maps import ColourMap
 from useg.viewing.display import Range, overall
 from useg.viewing.pool import Pyramids
 from useg.viewing.pyramid import TILE, count_levels, version_of
@@ -157,7 +158,7 @@ async def tile(
 
     def of_layer() -> tuple[bytes, str]:
         version = next((each.v for each in _layers(project, name) if each.id == layer), "")
-        palette = "viridis" if layer.startswith("probability") else "magma"
+        palette: ColourMap = "viridis" if layer.startswith("probability") else "magma"
         return render_layer(project.layer(name, layer), level, row, column, z=z, palette=palette), version
 
     if layer == "image":

@@ -233,8 +233,6 @@ def describe(
     Gray values (in units of the range of the training images), how they change from pixel to pixel at several scales,
     and how much of each class the model sees. The first three are `BRIGHT`, `CONTRAST` and `DETAIL`.
     """
-    from skimage.transform import downscale_local_mean
-
     low, high = np.array(seen.low, np.float32), np.array(seen.high, np.float32)
     scale = np.maximum(high - low, 1e-6)
     values = np.nan_to_num(subsample(pixels).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
@@ -247,10 +245,17 @@ def describe(
     for _ in range(SCALES):
         steps = [np.abs(np.diff(gray, axis=axis)) for axis in (0, 1)]
         steep.append(np.log(1e-3 + sum(float(each.mean()) for each in steps if each.size)))
-        gray = downscale_local_mean(gray, (2, 2)) if min(gray.shape) > 1 else gray  # type: ignore[no-untyped-call]
+        gray = halved(gray) if min(gray.shape) > 1 else gray
     shares = np.sqrt(probabilities.reshape(len(probabilities), -1).mean(1))
     tones = [darkest, dark, bright, brightest, *values.mean((1, 2))]
     return np.array([middle, brightest - darkest, steep[0] - steep[2], *tones, *steep, *shares], np.float64)
+
+
+def halved(gray: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "v u"]:
+    """Means of 2 x 2 pixels; an odd size is filled up with 0."""
+    filled = np.pad(gray, [(0, n % 2) for n in gray.shape])
+    height, width = (n // 2 for n in filled.shape)
+    return filled.reshape(height, 2, width, 2).swapaxes(1, 2).mean((2, 3))
 
 
 def floors(card: ModelCard) -> Float[np.ndarray, " d"]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from functools import cache
 
 import numpy as np
 from jaxtyping import Num, UInt8
 from PIL import Image
 
 from useg.errors import MissingError
+from useg.viewing.colour_maps import COLOUR_MAPS, ColourMap
 from useg.viewing.display import Range, overall, to_bytes
 from useg.viewing.pyramid import NEAR, TILE, Pyramid, count_levels, size_at
 from useg.viewing.shrink import halve
@@ -78,7 +78,13 @@ def shown_range(pyramid: Pyramid) -> Range:
 
 
 def render_layer(
-    values: UInt8[np.ndarray, "*space"], level: int, row: int, column: int, *, z: int = 0, palette: str = "viridis"
+    values: UInt8[np.ndarray, "*space"],
+    level: int,
+    row: int,
+    column: int,
+    *,
+    z: int = 0,
+    palette: ColourMap = "viridis",
 ) -> bytes:
     """One tile of a layer of values 0..255, such as a probability, in colours that grow opaque with the value.
 
@@ -87,7 +93,7 @@ def render_layer(
     Args:
         values: `Y X` or `Z Y X`, in memory or mapped into it.
         level, row, column, z: as for `render`.
-        palette: name of one of Matplotlib's colour maps.
+        palette: the colour map.
 
     Raises:
         MissingError: there is no such level, tile or slice.
@@ -113,9 +119,9 @@ def encode(pixels: UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]) -> byt
     return _png(Image.fromarray(pixels))
 
 
-def _encode_colours(values: UInt8[np.ndarray, "y x"], palette: str) -> bytes:
+def _encode_colours(values: UInt8[np.ndarray, "y x"], palette: ColourMap) -> bytes:
     colours = Image.fromarray(values, mode="P")
-    colours.putpalette(_palette(palette))
+    colours.putpalette(COLOUR_MAPS[palette])
     return _png(colours, transparency=bytes(range(256)))
 
 
@@ -123,13 +129,6 @@ def _png(image: Image.Image, **options: bytes) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "png", compress_level=1, **options)
     return stream.getvalue()
-
-
-@cache
-def _palette(name: str) -> bytes:
-    from matplotlib import colormaps
-
-    return colormaps[name](np.arange(256), bytes=True)[:, :3].tobytes()
 
 
 def _window(row: int, column: int) -> tuple[slice, slice]:
