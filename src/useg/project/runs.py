@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from useg.errors import MissingError, UsegError
-from useg.report.run import REPORT
-from useg.settings import load_settings
 from useg.unet.model import digest, read_card
 
 RUNS = "runs"
@@ -50,7 +48,10 @@ def list_runs(folder: Path) -> list[Run]:
 
 def read_run(place: Path) -> Run:
     """What a run folder tells of itself; what is damaged or not there yet is left out."""
+    # They bring torch, for which a server that begins must not wait.
     from useg.checkpoint import RunState, read_state
+    from useg.report.run import REPORT
+    from useg.settings import load_settings
 
     state, images, start = RunState(), 0, ""
     try:

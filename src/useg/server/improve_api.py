@@ -19,7 +19,6 @@ from useg.project.downloads import What, export_labels, zip_masks
 from useg.project.improve import Improvement, Log, finish_improvement, forget_improvement, plan_improvement
 from useg.project.runs import RUNS
 from useg.project.suggestions import rank_images
-from useg.report.run import REPORT
 from useg.server.jobs import ENDED, Job, JobPoint, JobProgress, JobResult, Task
 from useg.server.project_models import Chosen, Minutes, Ranking, RunInfo
 from useg.server.project_of import ProjectOf
@@ -84,6 +83,8 @@ def set_model(project: ProjectOf, asked: Chosen) -> list[RunInfo]:
 @router.get("/api/runs/{run}/report", response_class=FileResponse, responses=_file("text/html"))
 def report(project: ProjectOf, run: str) -> FileResponse:
     """A run's report, a page of its own that can reach nothing."""
+    from useg.report.run import REPORT
+
     found = project.run(run)
     if not found.report:
         raise HTTPException(404, f"{run}: has no report; a run that ends before its time writes none")
