@@ -20,7 +20,8 @@ class Run:
     Attributes:
         name: its folder's. dice: on the held-out images, panoptic quality where masks number objects; None before
             the first validation.
-        minutes: spent. started_from: the run, or the model's file, that it went on from.
+        minutes: spent; budget: in all, None where that is in steps.
+        started_from: the run, or the model's file, that it went on from.
         images: that it was trained on. finished: its budget was spent.
         usable: it holds a model. report: it holds a report.
         before, after: scores of the model that it started from and of the best trained since, see `TrainResult`.
@@ -30,6 +31,7 @@ class Run:
     name: str
     dice: float | None
     minutes: float
+    budget: float | None
     started_from: str | None
     images: int
     finished: bool
@@ -53,9 +55,10 @@ def read_run(place: Path) -> Run:
     from useg.report.run import REPORT
     from useg.settings import load_settings
 
-    state, images, start = RunState(), 0, ""
+    state, images, start, budget = RunState(), 0, "", None
     try:
-        start = load_settings(place / SETTINGS).start.model
+        settings = load_settings(place / SETTINGS)
+        start, budget = settings.start.model, settings.budget.minutes
         if (place / STATE).is_file():
             state = read_state(place / STATE)
         images = int(read_card(place / MODEL).trained_on.get("images", 0)) if (place / MODEL).is_file() else 0
@@ -66,6 +69,7 @@ def read_run(place: Path) -> Run:
         place.name,
         score,
         state.elapsed / 60,
+        budget,
         _origin(place.parent, start) if start else None,
         images,
         state.finished,

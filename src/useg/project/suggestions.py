@@ -46,10 +46,8 @@ def rank_images(project: Project, predictor: Predictor, go_on: Callable[[], bool
     Raises:
         SettingsError: the model works on volumes, or the memory allowed is too small.
     """
-    from useg.suggest.ranking import (
-        SuggestSettings,
-        suggest,
-    )  # brings torch, which a server that begins is not to wait for
+    # It brings torch, for which a server that begins must not wait.
+    from useg.suggest.ranking import SuggestSettings, suggest
 
     kept, paths = set(project.kept()), project.stock.paths()
     pairs = read_kept(project.folder) if kept else []
