@@ -99,7 +99,7 @@ signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
 open({str(ready)!r}, "w").close()
 threading.Event().wait(60)
 """
-    job = jobs.start(task(code))
+    job = jobs.start(task(code, end=lambda well: JobResult(run="002" if well else "001")))
     until(lambda: job if ready.exists() else None)
     jobs.cancel(job.id)
     assert ended(jobs, job).state == "cancelled" and ended(jobs, job).result == JobResult(run="001")

@@ -14,7 +14,7 @@ from schemathesis.python import asgi
 from servers import PORT, png_of
 
 from models import make_image, make_model
-from useg.server import ServeSettings, jobs
+from useg.server import ServeSettings, child
 from useg.server.app import create_app
 
 NOT_OURS = {503}
@@ -30,7 +30,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     model = make_model(folder)
     with pytest.MonkeyPatch.context() as patch:
         # What would train ends at once.
-        patch.setattr(jobs, "_started", lambda arguments, output: subprocess.Popen([sys.executable, "-c", ""]))
+        patch.setattr(child, "start", lambda arguments, output: subprocess.Popen([sys.executable, "-c", ""]))
         yield create_app(ServeSettings(model=model, project=folder / "project", port=PORT, device="cpu"))
         asgi.shutdown_lifespans()
 

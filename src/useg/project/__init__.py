@@ -9,6 +9,7 @@ predicting.py   one image predicted, in memory or in blocks
 predictions.py  what models say, kept
 runs.py         the runs
 improve.py      a training from the masks that were kept
+begun.py        which trainings a server waits for
 suggestions.py  which image to annotate next
 downloads.py    masks and objects as files to take away
 """

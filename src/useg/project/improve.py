@@ -1,7 +1,8 @@
 """A training from the masks that were kept: its command line, how far it is, and what came out.
 
 It is a process of its own, `useg train PROJECT -o PROJECT/runs/003 --from PROJECT/runs/002`, which anyone can start by
-hand. What is known of it is what its run folder says.
+hand. What is known of it is what its run folder says. It outlives a server that is killed; the next one waits for it,
+or judges what came out.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from useg.atomic import telling
 from useg.errors import DataError, SettingsError
+from useg.project.begun import NOTE, Note, forget_note, read_note
 from useg.project.folder import Project
 from useg.project.runs import LOG, RUNS, Run, next_run, read_run
 from useg.unet.onnx_header import is_onnx
@@ -30,14 +35,16 @@ class Improvement:
     """A training that is about to begin, or has begun.
 
     Attributes:
-        run: the name of its run, whose folder is `place`. minutes: its budget.
+        run: the name of its run, whose folder is `place`. minutes: its budget; None where that is in steps.
         command: what to start, in words; `shown` is the same for people.
+        spent: seconds of the budget that were spent before.
     """
 
     run: str
     place: Path
-    minutes: float
+    minutes: float | None
     command: tuple[str, ...]
+    spent: float = 0.0
 
     @property
     def shown(self) -> str:
@@ -75,6 +82,46 @@ def plan_improvement(project: Project, minutes: float) -> Improvement:
     return Improvement(name, place, minutes, tuple(words))
 
 
+def resume_improvement(project: Project, run: str) -> Improvement:
+    """How a run that ended before its time is gone on with.
+
+    Raises:
+        MissingError: there is no such run. SettingsError: it has finished, or it is running.
+    """
+    found = project.run(run)
+    if found.finished:
+        raise SettingsError(f"{run}: has finished; use its model, and improve that")
+    place = project.folder / RUNS / found.name
+    if (note := read_note(place)) and note.process.find():
+        raise SettingsError(f"{run}: is running; wait for it")
+    words = [sys.executable, "-m", "useg", "train", str(project.folder), "-o", str(place), "--resume"]
+    if found.budget is not None:
+        words += ["--minutes", f"{found.budget:g}"]
+    return Improvement(found.name, place, found.budget, tuple(words), 60 * found.minutes)
+
+
+def note_improvement(improvement: Improvement, number: int) -> None:
+    """Note that a process has begun it, until it is finished, for a server that comes after this one.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    Note.of(improvement.command, improvement.minutes, improvement.spent, number).save(improvement.place)
+
+
+def left_improvements(project: Project) -> list[tuple[Improvement, psutil.Process | None]]:
+    """The trainings that a server began which is gone, with their processes where they still run."""
+    found = []
+    for path in sorted((project.folder / RUNS).glob(f"*/{NOTE}")):
+        note = read_note(path.parent)
+        if note is None or note.server.find():
+            continue
+        spent = note.spent + time.time() - note.since
+        begun = Improvement(path.parent.name, path.parent, note.minutes, note.command, spent)
+        found.append((begun, note.process.find()))
+    return found
+
+
 def finish_improvement(project: Project, improvement: Improvement) -> Run | None:
     """What came out, once the process has ended; None where no model did. One that is better becomes the project's.
 
@@ -89,7 +136,8 @@ def finish_improvement(project: Project, improvement: Improvement) -> Run | None
 
 
 def forget_improvement(improvement: Improvement) -> None:
-    """Take away the folder of a training that never began."""
+    """Forget that it was begun; where nothing came of it, its folder goes."""
+    forget_note(improvement.place)
     with suppress(OSError):
         improvement.place.rmdir()
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from useg.errors import MissingError, UsegError
-from useg.report.run import REPORT
-from useg.settings import load_settings
 from useg.unet.model import digest, read_card
 
 RUNS = "runs"
@@ -22,7 +20,8 @@ class Run:
     Attributes:
         name: its folder's. dice: on the held-out images, panoptic quality where masks number objects; None before
             the first validation.
-        minutes: spent. started_from: the run, or the model's file, that it went on from.
+        minutes: spent; budget: in all, None where that is in steps.
+        started_from: the run, or the model's file, that it went on from.
         images: that it was trained on. finished: its budget was spent.
         usable: it holds a model. report: it holds a report.
         before, after: scores of the model that it started from and of the best trained since, see `TrainResult`.
@@ -32,6 +31,7 @@ class Run:
     name: str
     dice: float | None
     minutes: float
+    budget: float | None
     started_from: str | None
     images: int
     finished: bool
@@ -50,11 +50,15 @@ def list_runs(folder: Path) -> list[Run]:
 
 def read_run(place: Path) -> Run:
     """What a run folder tells of itself; what is damaged or not there yet is left out."""
+    # They bring torch, for which a server that begins must not wait.
     from useg.checkpoint import RunState, read_state
+    from useg.report.run import REPORT
+    from useg.settings import load_settings
 
-    state, images, start = RunState(), 0, ""
+    state, images, start, budget = RunState(), 0, "", None
     try:
-        start = load_settings(place / SETTINGS).start.model
+        settings = load_settings(place / SETTINGS)
+        start, budget = settings.start.model, settings.budget.minutes
         if (place / STATE).is_file():
             state = read_state(place / STATE)
         images = int(read_card(place / MODEL).trained_on.get("images", 0)) if (place / MODEL).is_file() else 0
@@ -65,6 +69,7 @@ def read_run(place: Path) -> Run:
         place.name,
         score,
         state.elapsed / 60,
+        budget,
         _origin(place.parent, start) if start else None,
         images,
         state.finished,

@@ -12,7 +12,6 @@ from useg.data.dataset import evenly, stem_of
 from useg.data.layouts import read_kept
 from useg.predict import Predictor
 from useg.project.folder import Project
-from useg.suggest.ranking import SuggestSettings, suggest
 
 REGION = 2048
 """Images up to twice as long are looked at whole."""
@@ -47,6 +46,9 @@ def rank_images(project: Project, predictor: Predictor, go_on: Callable[[], bool
     Raises:
         SettingsError: the model works on volumes, or the memory allowed is too small.
     """
+    # It brings torch, for which a server that begins must not wait.
+    from useg.suggest.ranking import SuggestSettings, suggest
+
     kept, paths = set(project.kept()), project.stock.paths()
     pairs = read_kept(project.folder) if kept else []
     known = [pairs[i] for i in evenly(len(pairs), MOST_KNOWN)]

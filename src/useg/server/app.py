@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import useg
-from useg.server import jobs, model_api, predictions, project_api, tiles_api
+from useg.server import improve_api, jobs, model_api, predictions, project_api, tiles_api
 from useg.server.errors import Problem, tell_errors
 from useg.server.guard import Guard
 from useg.server.services import Services
@@ -39,6 +39,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         sweep_uploads()
         services.warm()
+        improve_api.take_over(services)
         yield
         services.close()
 

@@ -14,14 +14,24 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 
+from useg.errors import TrainingError
 from useg.project import Project
 from useg.project.downloads import What, export_labels, zip_masks
-from useg.project.improve import Improvement, Log, finish_improvement, forget_improvement, plan_improvement
+from useg.project.improve import (
+    Improvement,
+    Log,
+    finish_improvement,
+    forget_improvement,
+    left_improvements,
+    note_improvement,
+    plan_improvement,
+    resume_improvement,
+)
 from useg.project.runs import RUNS
 from useg.project.suggestions import rank_images
-from useg.report.run import REPORT
+from useg.server.child import LeftProcess
 from useg.server.jobs import ENDED, Job, JobPoint, JobProgress, JobResult, Task
-from useg.server.project_models import Chosen, Minutes, Ranking, RunInfo
+from useg.server.project_models import Chosen, Ranking, RunInfo, Training
 from useg.server.project_of import ProjectOf
 from useg.server.services import Services, services_of
 
@@ -84,6 +94,8 @@ def set_model(project: ProjectOf, asked: Chosen) -> list[RunInfo]:
 @router.get("/api/runs/{run}/report", response_class=FileResponse, responses=_file("text/html"))
 def report(project: ProjectOf, run: str) -> FileResponse:
     """A run's report, a page of its own that can reach nothing."""
+    from useg.report.run import REPORT
+
     found = project.run(run)
     if not found.report:
         raise HTTPException(404, f"{run}: has no report; a run that ends before its time writes none")
@@ -92,12 +104,16 @@ def report(project: ProjectOf, run: str) -> FileResponse:
 
 
 @router.post("/api/improve", status_code=202)
-def improve(project: ProjectOf, services: Annotated[Services, Depends(services_of)], asked: Minutes) -> Job:
-    """Train from the masks that were kept, from the current model on; the new model is current if it is better."""
+def improve(project: ProjectOf, services: Annotated[Services, Depends(services_of)], asked: Training) -> Job:
+    """Train from the masks that were kept, from the current model on, or go on with a run that ended before its time.
+
+    The new model is current if it is better.
+    """
     with _ONE:
         if any(job.state not in ENDED for job in services.jobs.all()):
             raise HTTPException(409, "a training is running already; wait for it, or cancel it")
-        begun = plan_improvement(project, asked.minutes)
+        further = asked.resume
+        begun = resume_improvement(project, further) if further else plan_improvement(project, asked.minutes)
         try:
             return services.jobs.start(_task(project, begun))
         except HTTPException:
@@ -105,16 +121,26 @@ def improve(project: ProjectOf, services: Annotated[Services, Depends(services_o
             raise
 
 
-def _task(project: Project, begun: Improvement) -> Task:
+def take_over(services: Services) -> None:
+    """Wait for trainings that a server began which is gone, and judge those that have ended, as it would have done."""
+    project = services.project
+    if project is None:
+        return
+    for begun, process in left_improvements(project):
+        services.jobs.start(_task(project, begun, LeftProcess(process)))
+
+
+def _task(project: Project, begun: Improvement, left: LeftProcess | None = None) -> Task:
     log, since = Log(begun.place), list[float]()
 
     def look() -> tuple[JobProgress, list[JobPoint]]:
         since.append(time.monotonic()) if not since else None
-        seconds, latest = time.monotonic() - since[0], log.latest()
-        budget = 60 * begun.minutes
+        seconds, latest = begun.spent + time.monotonic() - since[0], log.latest()
+        budget = 60 * begun.minutes if begun.minutes is not None else None
+        fraction = seconds / budget if budget else latest.fraction if latest else 0.0
         progress = JobProgress(
-            fraction=round(min(1.0, seconds / budget), 3),
-            seconds_left=round(max(0.0, budget - seconds)),
+            fraction=round(min(1.0, fraction), 3),
+            seconds_left=round(max(0.0, budget - seconds)) if budget else None,
             loss=latest.loss if latest else None,
             dice=latest.dice if latest else None,
             step=latest.step if latest else 0,
@@ -123,11 +149,16 @@ def _task(project: Project, begun: Improvement) -> Task:
 
     def end(well: bool) -> JobResult | None:
         run = finish_improvement(project, begun)
+        if well and not (run and run.finished):
+            raise TrainingError(f"the training of {begun.run} ended before its time, and nobody saw why")
         if run is None:
             return None
         return JobResult(run=run.name, before=run.before, after=run.after, kept_start=run.kept_start)
 
-    return Task("improve", begun.command, begun.shown, look, end)
+    def note(number: int) -> None:
+        note_improvement(begun, number)
+
+    return Task("improve", begun.command, begun.shown, look, end, note, left)
 
 
 @router.post("/api/suggest")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import signal
 import subprocess
 import tempfile
 import threading
@@ -21,6 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
 from useg.errors import UsegError
+from useg.server import child
+from useg.server.child import Child, LeftProcess
 
 router = APIRouter(tags=["jobs"])
 
@@ -92,8 +92,10 @@ class Task:
     Attributes:
         arguments: the command line to start, its first the program. shown: the same for people.
         look: how far it is, and its curve in a few hundred points; asked several times a second, in another thread.
-        end: called when the process has ended, with whether it ended well; gives what came of it, if anything.
-            A job that was cancelled may have a result too.
+        end: called when the process has ended, with whether it did so by itself and well; gives what came of it, if
+            anything, or raises an error of ours. A job that was cancelled may have a result too.
+        begun: told the number of the process as soon as there is one.
+        left: the process, where a server that is gone began it: then none is started.
     """
 
     kind: Literal["improve"]
@@ -101,6 +103,8 @@ class Task:
     shown: str
     look: Callable[[], tuple[JobProgress | None, list[JobPoint]]]
     end: Callable[[bool], JobResult | None]
+    begun: Callable[[int], None] = lambda number: None
+    left: LeftProcess | None = None
 
 
 @dataclass
@@ -206,25 +210,27 @@ class Jobs:
     def _run(self, entry: _Entry) -> None:
         with tempfile.TemporaryFile() as output:
             try:
-                process = _started(entry.task.arguments, output)
+                process = entry.task.left or child.start(entry.task.arguments, output)
             except OSError as error:
                 self._update(entry, state="failed", error=f"{entry.task.arguments[0]}: cannot be started ({error})")
                 return
             try:
+                if not entry.task.left:
+                    entry.task.begun(process.pid)
                 self._watch(entry, process)
             finally:
-                _kill(process)  # where watching it failed
-            self._finish(entry, process.returncode == 0, output)
+                child.kill(process)  # where watching it failed
+            self._finish(entry, process.returncode == 0 and not entry.stop.is_set(), output)
 
-    def _watch(self, entry: _Entry, process: subprocess.Popen[bytes]) -> None:
+    def _watch(self, entry: _Entry, process: Child) -> None:
         asked: float | None = None
         while process.poll() is None:
             if entry.stop.is_set() and asked is None:
                 asked = time.monotonic()
-                _ask_to_stop(process)
+                child.ask_to_stop(process)
             patience = CLOSE_SECONDS if self.closing.is_set() else STOP_SECONDS
             if asked is not None and time.monotonic() - asked > patience:
-                _kill(process)
+                child.kill(process)
             self._look(entry)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_SECONDS)
@@ -246,39 +252,7 @@ class Jobs:
         elif well:
             self._update(entry, state="done", result=result)
         else:
-            self._update(entry, state="failed", result=result, error=error or _last_line(output))
-
-
-def _started(arguments: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    # In a group of its own, so that Ctrl-C reaches the server alone, which then stops its jobs in order.
-    return subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-    )
-
-
-def _ask_to_stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started, now."""
-    if process.poll() is not None:
-        return
-    if os.name == "nt":
-        process.kill()
-    else:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _last_line(output: IO[bytes]) -> str:
-    """Of what the command said: there it tells why it ended."""
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - 4096))
-    lines = output.read().decode("utf-8", "replace").split("\n")
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "it ended without a word")
-    return said.removeprefix("useg: ")
+            self._update(entry, state="failed", result=result, error=error or child.last_line(output))
 
 
 def jobs_of(request: Request) -> Jobs:

@@ -145,10 +145,12 @@ class RunInfo(BaseModel):
     run: str
     dice: float | None
     minutes: float
+    budget: float | None
     started_from: str | None
     images: int
     current: bool
     finished: bool
+    usable: bool
     report: bool
 
     @classmethod
@@ -158,20 +160,23 @@ class RunInfo(BaseModel):
             run=run.name,
             dice=run.dice,
             minutes=round(run.minutes, 2),
+            budget=run.budget,
             started_from=run.started_from,
             images=run.images,
             current=run.name == current,
             finished=run.finished,
+            usable=run.usable,
             report=run.report,
         )
 
 
-class Minutes(BaseModel):
-    """How long to train."""
+class Training(BaseModel):
+    """How long to train; or in `resume` the run to go on with, for what is left of its time."""
 
     model_config = ConfigDict(extra="forbid")
 
     minutes: float = Field(3.0, ge=0.05, le=120)
+    resume: str | None = Field(None, min_length=1)
 
 
 class Ranking(BaseModel):

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from starlette.requests import Request
 
 from useg.errors import UsegError
+from useg.objects.separate import separate
 from useg.predict import Predictor, PredictSettings
 from useg.runner import Runner
 from useg.server.jobs import Jobs
@@ -40,7 +41,7 @@ class Services:
         self.turns = Turns(settings.queue)
         self.jobs = Jobs()
         self.upload_bytes = 0
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._loaded: tuple[_Stamp, Predictor] | None = None
         self._card: tuple[_Stamp, ModelCard] | None = None
 
@@ -80,7 +81,7 @@ class Services:
         path = self.model_path()
         if path is None:
             return None
-        with self._lock:
+        with self._loading:  # whoever comes meanwhile waits for the same
             stamp = _stamp(path)
             if self._loaded is None or self._loaded[0] != stamp:
                 self._loaded = None  # before the next one is read, so that there are never two
@@ -108,7 +109,9 @@ class Services:
 
         def load(left: threading.Event) -> None:
             with suppress(UsegError):
-                self.predictor()
+                predictor = self.predictor()
+                if predictor:
+                    _rehearse(predictor)
 
         self.turns.submit(load)
 
@@ -121,6 +124,15 @@ class Services:
         """Stop all that runs."""
         self.jobs.close()
         self.turns.close()
+
+
+def _rehearse(predictor: Predictor) -> None:
+    """Do with a few pixels of noise what loads libraries, so that the first image need not wait for that."""
+    card = predictor.card
+    noise = np.random.default_rng(0).random((card.network.in_channels, *[32] * card.network.dims), np.float32)
+    predictor.predict(noise)
+    if card.objects:
+        separate(noise[0], card.objects)
 
 
 class _UntilLeft:

@@ -56,11 +56,16 @@ export class Api extends EventTarget {
      * Listen to a job.
      * @param {string} path of its events
      * @param {(job: object) => boolean} onmessage gives false when it wants no more
+     * @param {() => void} onlost the server tells nothing any more
      * @returns {() => void} stops listening
      */
-    events(path, onmessage) {
+    events(path, onmessage, onlost) {
         const source = new EventSource(path);
         source.onmessage = ({ data }) => onmessage(JSON.parse(data)) === false && source.close();
+        source.onerror = () => {
+            source.close(); // a server that was started again knows the job by another name
+            onlost();
+        };
         return () => source.close();
     }
 

@@ -361,7 +361,9 @@ export class App {
             byId("banner"),
             away ? "The server is away. Start it again with “useg serve”; this page tries by itself." : "",
         );
-        if (!away) this.#refreshSoon();
+        if (away) return;
+        this.#refreshSoon();
+        this.improve.begin().catch(() => {});
     }
 }
 

@@ -4,6 +4,7 @@ import { button, byId, complain, icon, make, setText, toast } from "./dom.js";
 import { curve } from "./curve.js";
 
 const ENDED = ["done", "failed", "cancelled"];
+const AGAIN = 1000; // milliseconds until a job is looked for again whose events were cut off
 
 /** The panel "Improve". */
 export class Improve {
@@ -18,12 +19,18 @@ export class Improve {
         byId("improve-cancel").addEventListener("click", () => this.#cancel());
     }
 
-    /** Find what runs already, for example after the page was loaded anew. */
+    /** Find what runs or has ended, for example after the page was loaded anew or the server was started again. */
     async begin() {
         const jobs = await this.#app.api.get("/api/jobs");
         const running = jobs.find(({ kind, state }) => kind === "improve" && !ENDED.includes(state));
-        if (running) this.#follow(running);
         await this.#showRuns();
+        if (running) return this.#follow(running);
+        const before = this.#running;
+        this.#stop?.();
+        this.#show(null);
+        const last = jobs.at(-1) ?? null;
+        if (before && last) await this.#end(last);
+        else if (this.#isCurrent(last?.result?.run) || this.#unfinished) this.#result(last);
     }
 
     /** Show what can be done now. */
@@ -42,12 +49,25 @@ export class Improve {
         return this.#job !== null && !ENDED.includes(this.#job.state);
     }
 
-    async #start() {
+    /** The newest run, where it ended before its time and is not in use. */
+    get #unfinished() {
+        const last = this.#app.runs.at(-1);
+        return last && !last.finished && !last.current ? last : null;
+    }
+
+    #isCurrent(name) {
+        return this.#app.runs.some(({ run, current }) => current && run === name);
+    }
+
+    #start() {
         const field = byId("minutes");
-        if (!field.reportValidity()) return;
+        if (field.reportValidity()) this.#train({ minutes: Number(field.value) });
+    }
+
+    async #train(asked) {
         try {
             await this.#app.image?.saver.flush();
-            this.#follow(await this.#app.api.post("/api/improve", { minutes: Number(field.value) }));
+            this.#follow(await this.#app.api.post("/api/improve", asked));
             byId("improve-cancel").focus();
         } catch (error) {
             complain(error);
@@ -69,18 +89,21 @@ export class Improve {
         byId("improve-cancel").disabled = false;
         byId("improve-done").hidden = true;
         this.#show(job);
-        this.#stop = this.#app.api.events(`/api/jobs/${job.id}/events`, (now) => {
+        const heard = (now) => {
             this.#show(now);
             if (!ENDED.includes(now.state)) return true;
             this.#end(now).catch(complain);
             return false;
-        });
+        };
+        const lost = () => setTimeout(() => this.begin().catch(() => {}), AGAIN);
+        this.#stop = this.#app.api.events(`/api/jobs/${job.id}/events`, heard, lost);
     }
 
     #show(job) {
         this.#job = job;
         byId("improve-run").hidden = !this.#running;
         this.update();
+        if (!job) return;
         setText(byId("improve-state"), stateOf(job));
         const bar = byId("improve-progress");
         if (job.progress) bar.value = job.progress.fraction;
@@ -93,28 +116,27 @@ export class Improve {
         await this.#app.refresh();
         await this.#showRuns();
         this.#result(job);
-        if (job.result && !job.result.kept_start) await this.#app.modelChanged({ compare: true });
+        if (this.#isCurrent(job.result?.run)) await this.#app.modelChanged({ compare: true });
     }
 
+    /** Tell what came of a job, if any, and what can be done now. */
     #result(job) {
         const box = byId("improve-done");
-        const run = job.result?.run;
+        const run = job?.result?.run;
         const from = this.#app.runs.find((each) => each.run === run)?.started_from;
         // A model from elsewhere is told by its file: the server knows it as the one that the project began with.
         const back = this.#app.runs.some((each) => each.run === from) ? from : null;
-        const changed = job.result && !job.result.kept_start;
+        const open = this.#unfinished;
+        const small = (words, title, work) => button(words, { class: "small", title, on: { click: work } });
         box.replaceChildren(
-            ...resultOf(job),
+            ...(job ? resultOf(job, this.#isCurrent(run)) : []),
+            ...(open ? [make("p", { text: unfinishedOf(open) })] : []),
             make(
                 "div",
                 { class: "buttons" },
-                changed
-                    ? button("Go back", {
-                          class: "small",
-                          title: "Use the model from before",
-                          on: { click: () => this.use(back) },
-                      })
-                    : null,
+                this.#isCurrent(run) ? small("Go back", "Use the model from before", () => this.use(back)) : null,
+                open ? small("Go on", "Train it to its end", () => this.#train({ resume: open.run })) : null,
+                open?.usable ? small("Use it", "Use what it has learned so far", () => this.use(open.run)) : null,
                 run && this.#hasReport(run) ? reportLink(run) : null,
             ),
         );
@@ -132,7 +154,8 @@ export class Improve {
             byId("improve-done").hidden = true;
             await this.#app.refresh();
             await this.#showRuns();
-            toast(run ? `Model ${run} is in use now.` : "The model from before is in use now.");
+            const none = this.#app.project.has_model ? "The model from before is in use now." : "No model is in use now.";
+            toast(run ? `Model ${run} is in use now.` : none);
             await this.#app.modelChanged();
         } catch (error) {
             complain(error);
@@ -141,13 +164,14 @@ export class Improve {
 
     async #showRuns() {
         this.#app.runs = await this.#app.api.get("/api/runs");
-        const runs = this.#app.runs.filter(({ finished, current }) => finished || current);
+        const runs = this.#app.runs.filter(({ usable }) => usable);
         byId("runs").hidden = runs.length === 0;
         byId("run-list").replaceChildren(...runs.toReversed().map((run) => this.#run(run)));
     }
 
-    #run({ run, dice, minutes, images, current, report }) {
+    #run({ run, dice, minutes, images, current, finished, report }) {
         const told = [
+            finished ? null : "not finished",
             dice === null ? null : `Dice ${dice.toFixed(2)}`,
             images === null ? null : `${images} ${images === 1 ? "image" : "images"}`,
             minutes === null ? null : `${Number(minutes.toFixed(1))} min`,
@@ -198,9 +222,9 @@ function timeOf(seconds) {
     return tens === 1 ? "1 second" : `${tens} seconds`;
 }
 
-function resultOf({ state, error, result }) {
+function resultOf({ state, error, result }, current) {
     if (state === "failed") return [make("p", {}, icon("warn"), ` It did not work: ${error}`)];
-    if (!result) return [make("p", { text: "Stopped before it had learned anything. The model is as it was." })];
+    if (state === "cancelled" && !current) return [make("p", { text: "Stopped. The model in use is as it was." })];
     const { before, after, kept_start: kept } = result;
     if (kept)
         return [
@@ -209,15 +233,20 @@ function resultOf({ state, error, result }) {
             }),
         ];
     const [was, now] = [before, after].map((dice) => (Number.isFinite(dice) ? dice.toFixed(2) : null));
-    const told = state === "cancelled" ? "Stopped early. " : "";
     return [
         make("p", {
-            text: `${told}Dice on held-out images`,
+            text: "Dice on held-out images",
             title: "1 is perfect, 0 is nothing right; measured on kept images that it did not learn from",
         }),
         make("strong", { text: was ? `${was} → ${now ?? "?"}` : (now ?? "not measured") }),
         ...(was && now && now < was ? [make("p", { text: "Lower than before: you can go back." })] : []),
     ];
+}
+
+function unfinishedOf({ run, minutes, budget, dice }) {
+    const spent = Number(minutes.toFixed(1));
+    const time = budget === null ? `${spent} minutes` : `${spent} of ${budget} minutes`;
+    return `Model ${run} is not finished: ${time}${dice === null ? "" : `, Dice ${dice.toFixed(2)} so far`}.`;
 }
 
 function scoreOf(dice) {
