@@ -57,6 +57,17 @@ def make_model(folder: Path, seed: int = 0, **changes: object) -> Path:
     return path
 
 
+def make_sharp_model(folder: Path) -> Path:
+    """A model that is sure of what it says, as trained ones are: of which of two gray values a pixel is nearer to."""
+    card = make_card(UNetSettings(padding="same", depth=1, width=4))
+    network = make_network(card.network, 0)
+    network.head.weight.data.zero_()
+    network.head.bias.data = network.head.bias.new_tensor([3.0, -3.0])
+    network.head.weight.data[1] = 0.02
+    save_model(folder / "sharp.safetensors", card, network.state_dict())
+    return folder / "sharp.safetensors"
+
+
 def make_image(size: Sequence[int], channels: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (channels, *size), dtype=np.uint8)
 

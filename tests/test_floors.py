@@ -21,6 +21,7 @@ FLOORS = [
     ["workers", "validate", "start"],
     ["report"],
     ["export"],
+    ["backends"],
     ["store_plan"],
     ["predict_store"],
     ["predict_files"],

@@ -21,8 +21,8 @@ from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.images import Image, is_image_file, read, read_mask, write_labels
 from useg.images.image import InBody, InStore, OnMap
 from useg.predict import Predictor, PredictSettings
-from useg.predict_files import EXPECTED, JOURNAL, FileResult, Outputs, find_inputs, precision_used, predict_files
-from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
+from useg.predict_files import EXPECTED, JOURNAL, FileResult, Outputs, begun_with, find_inputs, predict_files
+from useg.unet.model import ClassInfo, InputSeen, ModelCard, digest, save_model
 from useg.unet.network import UNet
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
@@ -199,10 +199,10 @@ def test_another_model_is_refused(tmp_path: Path, model: Path, sources: list[Pat
     predict_files(Predictor.load(model, CPU), model, sources[:1], out)
     before = contents(out)
     other = make_model(tmp_path / "other.safetensors", seed=1)
-    with pytest.raises(OutputError, match="another model or other settings"):
+    with pytest.raises(OutputError, match="another model, backend or settings"):
         predict_files(Predictor.load(other, CPU), other, sources, out)
     turned = CPU.model_copy(update={"tta": True})
-    with pytest.raises(OutputError, match="another model or other settings"):
+    with pytest.raises(OutputError, match="another model, backend or settings"):
         predict_files(Predictor.load(model, turned), model, sources, out)
     assert contents(out) == before
     # The same model under another name, or in a run folder, is the same model.
@@ -368,11 +368,11 @@ def test_a_repeated_call_knows_the_precision_and_probes_nothing(
     tmp_path: Path, model: Path, sources: list[Path]
 ) -> None:
     out = tmp_path / "out"
-    assert precision_used(out) == "auto"
+    assert begun_with(out) == (None, "auto")
     predict_files(Predictor.load(model, CPU), model, sources[:1], out)
-    assert precision_used(out) == "float32"
+    assert begun_with(out) == (digest(model), "float32")
     (out / JOURNAL).write_text("cut sho", encoding="utf-8")
-    assert precision_used(out) == "auto"
+    assert begun_with(out) == (None, "auto")
     with pytest.raises(OutputError):
         predict_files(Predictor.load(model, CPU), model, sources[:1], out)
 

@@ -141,17 +141,21 @@ def place(module: Placed, device: torch.device, dims: int) -> Placed:
     return placed
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether torch has instructions for it. A CPU without them would emulate it, some 20 times slower."""
+    import torch
+
+    return device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def probe_precision(device: torch.device) -> Precision:
     """bfloat16 where this machine computes convolutions clearly faster in it, else float32.
 
-    Takes a fraction of a second. A CPU without bfloat16 instructions is known by its flags and not probed: there
-    it would be emulated, some 20 times slower.
+    Takes a fraction of a second.
     """
     import torch
 
-    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "float32"
-    if device.type == "mps":
+    if not computes_bfloat16(device):
         return "float32"
     layers = [torch.nn.Conv2d(32, 32, 3, padding=1), torch.nn.BatchNorm2d(32), torch.nn.ReLU()]
     block = place(torch.nn.Sequential(*layers), device, dims=2)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
@@ -130,11 +130,23 @@ def find_inputs(inputs: Iterable[Path], *, volumes: bool = False) -> list[Path]:
     return list(stems.values())
 
 
-def precision_used(out: Path) -> Literal["auto", "float32", "bfloat16"]:
-    """The precision in which the predictions in `out` were begun, so that a repeated call probes nothing anew."""
+class Begun(NamedTuple):
+    """With what the predictions in a folder were begun.
+
+    Attributes:
+        model: checksum of the model file; None where nothing was begun.
+        precision: so that a repeated call probes nothing anew.
+    """
+
+    model: str | None
+    precision: Literal["auto", "float32", "bfloat16"]
+
+
+def begun_with(out: Path) -> Begun:
+    """What a repeated call goes on with, as the folder tells it."""
     known: dict[str, Literal["float32", "bfloat16"]] = {"float32": "float32", "bfloat16": "bfloat16"}
     header = (_lines(out / JOURNAL) or [{}])[0]
-    return known.get(header.get("precision", ""), "auto")
+    return Begun(header.get("model"), known.get(header.get("precision", ""), "auto"))
 
 
 def predict_files(
@@ -290,7 +302,7 @@ class _Journal:
         self._ours |= {"folds": list(s.folds)} if s.folds else {}
         lines = _lines(self.path)
         if lines and lines[0] != self._ours:
-            raise OutputError(f"{out}: holds predictions of another model or other settings; name another folder")
+            raise OutputError(f"{out}: holds predictions of another model, backend or settings; name another folder")
         if not lines and out.is_dir() and any(is_image_file(f) for f in out.iterdir()):
             raise OutputError(f"{out}: holds images that useg did not predict; name an empty or new folder")
         self._made_of = {line["target"]: line for line in lines[1:] if "target" in line}

@@ -12,6 +12,7 @@ from useg.console import console, say
 from useg.report.words import count
 
 if TYPE_CHECKING:
+    from useg.backends.note import Note
     from useg.data.check import Check
     from useg.data.layouts import Layout
     from useg.folds import FoldsResult
@@ -59,6 +60,35 @@ def describe_model(path: Path, card: ModelCard) -> str:
             f"{found.smallest} pixels" + _object_words(scores.get("objects"))
         )
     return "\n".join(lines)
+
+
+def show_benchmark(model: Path, note: Note) -> None:
+    """The ways to run a model side by side, and which of them `useg predict` takes, on standard error."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("backend", "precision"):
+        table.add_column(title)
+    for title in ("Mpx/s", "torch float32 = 1", "same labels", "ready in", ""):
+        table.add_column(title, justify="right")
+    best = note.best
+    for row in note.rows:
+        if row.pace:
+            labels = "-" if row.agreement is None else f"{row.agreement:.2%}"
+            figures = (f"{row.pace:.3g}", f"{row.ratio:.2f}", labels, f"{row.ready:.1f} s", "best" * (row == best))
+            table.add_row(row.backend, row.precision, *figures)
+    console().print(table)
+    for row in note.rows:
+        if row.missing:
+            say(f"{row.name}: {row.missing}")
+    size = " x ".join(map(str, note.tile))
+    say(f"pace on a tile of {size} pixels, medians of turns, on {note.cpu}, cores: {note.cores}; exports were proved")
+    if note.tiles:
+        where = "held-out images" if note.held_out else "the images"
+        say(f"labels compared with torch in float32 on {count(note.tiles, 'tile')} of {where}")
+    else:
+        say("labels were not compared, and int8 needs images too: name a folder of such as you predict with --images")
+    say(f"`useg predict {shlex.quote(str(model))}` takes {best.name}; --backend chooses another")
 
 
 def _object_words(scores: dict[str, Any] | None) -> str:

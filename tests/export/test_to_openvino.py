@@ -12,14 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_to_onnx import cards, write_model
 
-from models import files_of, make_card, make_image, make_model, make_network
+from models import files_of, make_image, make_model, make_network, make_sharp_model
 from useg.errors import DataError, ExportError, ImageError, MissingError, ModelError, SettingsError
 from useg.export import export_openvino, quantise, samples_of, to_openvino
 from useg.export.parity import SIZES, TOLERANCE, largest_difference, random_sizes
 from useg.predict import Predictor, PredictSettings, load_runner
-from useg.unet.model import ModelCard, read_card, save_model
+from useg.unet.model import ModelCard, read_card
 from useg.unet.openvino_header import weights_of
-from useg.unet.settings import UNetSettings
 
 openvino = pytest.importorskip("openvino")
 
@@ -78,14 +77,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sharp(tmp_path: Path) -> Path:
-    """A model that is sure of what it says, as trained ones are: of which of two gray values a pixel is nearer to."""
-    card = make_card(UNetSettings(padding="same", depth=1, width=4))
-    network = make_network(card.network, 0)
-    network.head.weight.data.zero_()
-    network.head.bias.data = network.head.bias.new_tensor([3.0, -3.0])
-    network.head.weight.data[1] = 0.02
-    save_model(tmp_path / "sharp.safetensors", card, network.state_dict())
-    return tmp_path / "sharp.safetensors"
+    return make_sharp_model(tmp_path)
 
 
 def test_int8_gives_the_same_labels(tmp_path: Path, sharp: Path, images: Path) -> None:

@@ -12,6 +12,7 @@ from useg.cli.deliver import export
 from useg.cli.host import serve
 from useg.cli.judge import evaluate, info, score
 from useg.cli.learn import check, demo, train
+from useg.cli.measure import benchmark
 from useg.console import say
 from useg.errors import UsegError
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, check, train, predict, evaluate, score, suggest, export, serve, info):
+for command in (demo, check, train, predict, evaluate, score, suggest, export, benchmark, serve, info):
     app.command()(command)
 
 

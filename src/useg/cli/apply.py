@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from useg.cli.arguments import DeviceOption, JsonOption, MemoryOption, ModelArgument, TtaOption
+from useg.cli.arguments import BackendOption, DeviceOption, JsonOption, MemoryOption, ModelArgument, TtaOption
 from useg.console import prediction_bars, print_json, progress_bar, say
 from useg.errors import SettingsError
 from useg.options import parse_bytes, parse_folds, parse_format
@@ -44,6 +44,7 @@ def predict(
     tta: TtaOption = False,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     workers: Annotated[int, typer.Option(help="Processes that share the work, in blocks (useg[cluster]).", min=1)] = 1,
     scheduler: Annotated[
         str, typer.Option(help="Address of a dask scheduler whose workers do it, such as tcp://host:8786.")
@@ -57,8 +58,9 @@ def predict(
 
     An image that does not fit in the memory allowed is predicted in blocks, through a store on disk.
     """
+    from useg.backends.choose import choose_backend
     from useg.predict import Predictor, PredictSettings
-    from useg.predict_files import EXPECTED, FileResult, Outputs, find_inputs, precision_used, predict_files
+    from useg.predict_files import EXPECTED, FileResult, Outputs, begun_with, find_inputs, predict_files
     from useg.predict_store import StoreWatch
     from useg.store_plan import StoreSettings
     from useg.unet.model import read_card
@@ -68,15 +70,19 @@ def predict(
         raise SettingsError("--geojson, --rois and --table describe objects; add --instances")
     outputs = Outputs(parse_format(format), probabilities, uncertainty, instances, geojson, rois, table)
     sources = find_inputs(inputs, volumes=read_card(model).network.dims == 3)
+    begun = begun_with(out)
     settings = PredictSettings(
         device=device,
-        precision=precision_used(out),
+        precision=begun.precision,
         max_memory=parse_bytes(max_memory),
         tta=tta,
         folds=parse_folds(folds),
         uncertainty=uncertainty,
     )
-    predictor = Predictor.load(model, settings)
+    chosen = choose_backend(model, settings, backend, begun.model)
+    if chosen.told:
+        say(chosen.told)
+    predictor = Predictor.load(chosen.model, chosen.settings)
     in_blocks = workers > 1 or scheduler or where or skip_empty
     crew = WorkerSettings(workers=workers, scheduler=scheduler)
     store = StoreSettings(workers=crew, where=where, skip_empty=skip_empty) if in_blocks else None
@@ -90,7 +96,9 @@ def predict(
                 say(f"warning: {result.source}: {warning}")
 
         told = StoreWatch(on_text=say, on_block=on_block)
-        results = predict_files(predictor, model, sources, out, outputs, store=store, watch=report, watch_store=told)
+        results = predict_files(
+            predictor, chosen.model, sources, out, outputs, store=store, watch=report, watch_store=told
+        )
     failed, skipped = sum(r.error is not None for r in results), sum(r.skipped for r in results)
     done = len(results) - failed - skipped
     seconds = sum(r.seconds for r in results)

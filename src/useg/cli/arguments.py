@@ -28,6 +28,10 @@ ModelArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting by name: network.width=32. Repeatable.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+BackendOption = Annotated[
+    str,
+    typer.Option(help="torch, onnxruntime, openvino or openvino-int8; auto: the fastest that `useg benchmark` found."),
+]
 MemoryOption = Annotated[
     str | None, typer.Option(help="Most memory to take, such as 4GB; default half of what is free.")
 ]

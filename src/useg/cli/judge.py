@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from useg.cli.arguments import (
+    BackendOption,
     DataArgument,
     DeviceOption,
     JsonOption,
@@ -42,16 +43,21 @@ def evaluate(
     tta: TtaOption = False,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Predict annotated images and score the result."""
+    from useg.backends.choose import choose_backend
     from useg.evaluate import evaluate_folder
     from useg.predict import Predictor, PredictSettings
     from useg.report.gallery import Gallery
     from useg.report.run import REPORT, report_evaluation
 
     settings = PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta)
-    predictor = Predictor.load(model, settings)
+    chosen = choose_backend(model, settings, backend)
+    if chosen.told:
+        say(chosen.told)
+    predictor = Predictor.load(chosen.model, chosen.settings)
     page = report or (model / REPORT if model.is_dir() else None)
     gallery, begun = Gallery(predictor.card), time.monotonic()
 

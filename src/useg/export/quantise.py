@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 
 from useg.errors import DataError, ExportError, MissingError, SettingsError, extra
 from useg.images.files import is_image_file, read
@@ -51,11 +51,13 @@ class Samples:
     Attributes:
         calibrate: to quantise it on. compare: to hold its labels against those of float32.
         held_out: whether those are of images that training held out.
+        size: of the first image.
     """
 
     calibrate: list[Fed]
     compare: list[Fed]
     held_out: bool
+    size: tuple[int, ...]
 
 
 def samples_of(model: Path, data: Path | None = None) -> Samples:
@@ -73,7 +75,7 @@ def samples_of(model: Path, data: Path | None = None) -> Samples:
     if data is not None:
         images = [_read(path, card) for path in _images_in(data)]
         others = [array for k, array in enumerate(images) if k % 4]
-        return Samples(_draw(others or images, card), _draw(images[::4], card), held_out=False)
+        return Samples(_draw(others or images, card), _draw(images[::4], card), False, images[0].shape[1:])
     parts = images_of_run(model.parent)
     if parts is None:
         raise SettingsError(
@@ -81,7 +83,7 @@ def samples_of(model: Path, data: Path | None = None) -> Samples:
             "folder of them with --calibrate"
         )
     train, held_out = ([example.image for example in part] for part in (parts.train, parts.validation))
-    return Samples(_draw(train, card), _draw(held_out or train, card), held_out=bool(held_out))
+    return Samples(_draw(train, card), _draw(held_out or train, card), bool(held_out), train[0].shape[1:])
 
 
 def quantise(network: Any, samples: Samples, out: Path) -> Any:
@@ -118,18 +120,24 @@ def require_agreement(out: Path, ours: Runner, theirs: Runner, samples: Samples)
     Raises:
         ExportError: it is less than `LEAST_AGREEMENT`.
     """
-    same = pixels = 0
-    for tile, values in samples.compare:
-        labels = [most_probable(runner(values, tile.keep)) for runner in (ours, theirs)]
-        same += int((labels[0] == labels[1]).sum())
-        pixels += labels[0].size
-    agreement = same / pixels
+    agreement = agreement_of(*(labels_of(runner, samples.compare) for runner in (ours, theirs)))
     if agreement < LEAST_AGREEMENT:
         raise ExportError(
             f"{out}: in int8 only {agreement:.2%} of the pixels keep their label, and {LEAST_AGREEMENT:.0%} must; "
             "nothing was kept, export in float32"
         )
     return agreement
+
+
+def labels_of(runner: Runner, tiles: Sequence[Fed]) -> list[UInt8[np.ndarray, "*size"]]:
+    """The labels that a runner gives tiles of images."""
+    return [most_probable(runner(values, tile.keep)) for tile, values in tiles]
+
+
+def agreement_of(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    """Share of the pixels whose label is the same, over all label images."""
+    same = sum(int((a == b).sum()) for a, b in zip(ours, theirs, strict=True))
+    return same / sum(labels.size for labels in ours)
 
 
 def _draw(images: Sequence[np.ndarray], card: ModelCard) -> list[Fed]:
