@@ -111,7 +111,7 @@ def test_of_a_volume_the_middle_slice_is_shown() -> None:
     found = Prediction(prediction.labels[2], prediction.probabilities[:, 2], [])
     gallery = shown(card, [(example, prediction), (flat, found)])
     assert picture_of(gallery, 0) == picture_of(gallery, 1)
-    assert gallery.shown[0].size == "5 x 40 x 56 pixels"
+    assert gallery.shown[0].size == "5 x 40 x 56 voxels"
 
 
 def test_objects_have_colours_of_their_own_and_more_objects_than_colours_go_round() -> None:

@@ -70,6 +70,7 @@ class Gallery:
         self.card, self.budget = card, budget
         self.shown: list[Shown] = []
         self.edge = LARGEST_EDGE
+        self.pixels = "pixels"
         colours = object_colours() if card.objects else [c.colour for c in card.classes]
         self._colours = colours[1 : MOST_COLOURS + 1] or [IGNORED]
         self._bytes = 0
@@ -77,6 +78,7 @@ class Gallery:
     def add(self, example: Example, prediction: Prediction) -> None:
         """Keep what the page shows of an image and its prediction."""
         dims = example.labels.ndim
+        self.pixels = "voxels" if dims == 3 else "pixels"
         image = middle_plane(example.image, dims)
         truth, labels = (middle_plane(each, dims) for each in (example.labels, prediction.labels))
         kinds = error_kinds(truth, labels)
@@ -98,7 +100,7 @@ class Gallery:
             Shown(
                 example.name,
                 example.group,
-                " x ".join(map(str, example.labels.shape)) + " pixels",
+                f"{' x '.join(map(str, example.labels.shape))} {self.pixels}",
                 tuple(prediction.warnings),
                 float(wrong / max(1, annotated)),
                 thumbnail(image),
