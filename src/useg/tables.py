@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 def describe_image(path: Path, header: Header) -> str:
     """What an image says of itself, for people."""
     size = " x ".join(map(str, header.size))
-    line = f"{path}: image of {size} pixels, channels: {header.channels}, {header.dtype}"
+    kind, pixels = ("volume", "voxels") if len(header.size) == 3 else ("image", "pixels")
+    line = f"{path}: {kind} of {size} {pixels}, channels: {header.channels}, {header.dtype}"
     if header.spacing:
-        line += f", pixel size {' x '.join(f'{s:g}' for s in header.spacing)} {header.unit or ''}".rstrip()
+        line += f", {pixels[:-1]} size {' x '.join(f'{s:g}' for s in header.spacing)} {header.unit or ''}".rstrip()
     return f"{line}, {header.place.words}" if header.place else line
 
 

@@ -86,7 +86,7 @@ class ImageEntry:
         class_dice: of each class, NaN where neither truth nor prediction holds it.
         expected: the Dice that the model expected of itself, where that is known.
         size: of the whole image, in words. picture: None where it was left out to keep the file small.
-        surfaces: how far they are apart, in words.
+        surfaces: how far they are apart, in words. planes: what the picture shows of a volume, in words.
         warnings: ways in which the image is unlike those that the model was trained on.
     """
 
@@ -99,6 +99,7 @@ class ImageEntry:
     picture: Picture | None
     warnings: tuple[str, ...] = ()
     surfaces: str = ""
+    planes: str = ""
 
 
 @dataclass(frozen=True)

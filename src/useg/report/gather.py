@@ -189,7 +189,18 @@ def _entries(evaluation: Evaluation, gallery: Gallery) -> tuple[ImageEntry, ...]
         present = [d for d in dice[1:] if not math.isnan(d)]
         mean = float(np.mean(present)) if present else None
         entries.append(
-            ImageEntry(name, shown.group, mean, dice, hoped, shown.size, shown.picture, shown.warnings, apart)
+            ImageEntry(
+                name,
+                shown.group,
+                mean,
+                dice,
+                hoped,
+                shown.size,
+                shown.picture,
+                shown.warnings,
+                surfaces=apart,
+                planes=shown.planes,
+            )
         )
     return tuple(sorted(entries, key=lambda e: math.inf if e.dice is None else e.dice))
 
