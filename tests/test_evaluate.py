@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from useg.errors import DataError, MissingError, SettingsError
-from useg.evaluate import Scored, dice_of, score
 from useg.images.files import write_labels, write_probabilities
+from useg.images.image import Image
 from useg.labels import IGNORE
 from useg.metrics.overlap import confusion_matrix
 from useg.score_files import score_folders
+from useg.scores import Scored, dice_of, score
 
 MASKS = npst.arrays(np.uint8, (5, 6), elements=st.integers(0, 1))
 
@@ -214,3 +215,35 @@ def test_classes_have_no_objects(tmp_path: Path) -> None:
     write_all(tmp_path / "masks", {"a": np.eye(8, dtype=np.uint8)})
     _, result = score_folders(tmp_path / "masks", tmp_path / "masks")
     assert result.objects is None
+
+
+def test_surfaces_are_measured_in_the_unit_of_the_pixel_size() -> None:
+    """Of volumes always, of images when asked; in pixels where one image does not know its size."""
+    truth = np.zeros((3, 6, 8), np.uint8)
+    truth[:, 2:4] = 1
+    moved = np.roll(truth, 1, axis=1)
+    known = Scored("a", truth, moved, spacing=(5.0, 2.0, 2.0), unit="mm")
+    found = score([known], 2)
+    assert found.surfaces is not None and found.surfaces.unit == "mm"
+    assert found.surfaces.hausdorff95[1] == pytest.approx(2) and found.surfaces.average[1] == pytest.approx(1)
+    document = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert document["surfaces"]["average"] == [None, pytest.approx(1)]
+    assert document["per_image"][0]["hausdorff95"] == [None, pytest.approx(2)]
+    mixed = score([known, Scored("b", truth, moved)], 2).surfaces
+    assert mixed is not None and mixed.unit == "voxels" and mixed.hausdorff95[1] == pytest.approx(1)
+    assert score([known], 2, surfaces="none").surfaces is None
+    flat = Scored("c", truth[0], moved[0])
+    assert score([flat], 2).surfaces is None
+    asked = score([flat], 2, surfaces="all").surfaces
+    assert asked is not None and asked.unit == "pixels"
+
+
+def test_surfaces_of_files(tmp_path: Path) -> None:
+    cube = np.zeros((6, 7, 8), np.uint8)
+    cube[2:4, 2:5, 2:5] = 1
+    like = Image(cube[None], "CZYX", (4.0, 1.0, 1.0), "mm")
+    for folder, mask in (("masks", cube), ("labels", np.roll(cube, 1, axis=0))):
+        (tmp_path / folder).mkdir()
+        write_labels(tmp_path / folder / "a.nii.gz", mask, like=like)
+    found = score_folders(tmp_path / "labels", tmp_path / "masks")[1].surfaces
+    assert found is not None and found.unit == "mm" and found.hausdorff95[1] == pytest.approx(4)

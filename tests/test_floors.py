@@ -17,6 +17,8 @@ FLOORS = [
     ["data", "viewing"],
     ["settings", "inputs", "runner", "engines", "views"],
     ["plan", "predict", "run_data"],
+    ["scored_picture"],
+    ["scores"],
     ["blocks", "evaluate", "checkpoint", "pace", "card"],
     ["workers", "validate", "start"],
     ["report"],

@@ -11,12 +11,13 @@ from jaxtyping import Int32, UInt8
 
 from useg.atomic import require_output_folder
 from useg.errors import OutputError
-from useg.evaluate import Evaluation, evaluate_folder
+from useg.evaluate import evaluate_folder
 from useg.images.files import write_labels, write_picture
 from useg.predict import Predictor
 from useg.predict_files import Outputs, find_inputs, predict_files
 from useg.report.gallery import Gallery
 from useg.report.run import REPORT, report_evaluation
+from useg.scores import Evaluation
 from useg.train import train
 from useg.unet.borders import part_objects
 from useg.watch import Watcher

@@ -1,14 +1,14 @@
-"""Score predictions against annotated images."""
+"""Predict annotated images, and score the predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer, UInt8
+from jaxtyping import Bool
 
 from useg.data.dataset import (
     Example,
@@ -23,116 +23,12 @@ from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
 from useg.labels import IGNORE
-from useg.metrics.bootstrap import bootstrap
-from useg.metrics.calibration import Reliability, count_reliability, reliability, temper
-from useg.metrics.objects import ObjectScores, match_objects, object_scores
-from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores, plain
-from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
-from useg.metrics.warping import warping_error
-from useg.objects.separate import separate
-from useg.pictures.overlay import ERROR_LEGEND, error_map, overlay, to_gray_rgb
-from useg.pictures.palette import object_colours
-from useg.pictures.sheet import contact_sheet
+from useg.metrics.calibration import count_reliability, temper
 from useg.predict import Prediction, Predictor
 from useg.run_data import images_of_run
+from useg.scored_picture import picture_of
+from useg.scores import Evaluation, Honesty, Scored, Surfaces, check_region, find_threshold, score
 from useg.unet.model import ModelCard
-
-
-class Honesty(NamedTuple):
-    """What the probabilities of one image said of themselves, see `useg.metrics.calibration.count_reliability`.
-
-    Attributes:
-        calibrated, uncalibrated: counts by confidence, as predicted and at temperature 1.
-        expected_dice: see `Prediction.expected_dice`.
-    """
-
-    calibrated: Float[np.ndarray, "3 bins"]
-    uncalibrated: Float[np.ndarray, "3 bins"]
-    expected_dice: float | None
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One image with its truth: what is to be scored.
-
-    Attributes:
-        truth: class of each pixel, or IGNORE.
-        labels: predicted class of each pixel.
-        probabilities: float32 `K [Z] Y X` where the predictor gave them.
-        within: pixels that count; None is all.
-        objects, found: ids of the true and of the predicted objects, 0 elsewhere, where there are any.
-        group: what the image belongs to, where somebody said.
-        honesty: of the probabilities, where there were some.
-    """
-
-    name: str
-    truth: UInt8[np.ndarray, "*size"]
-    labels: UInt8[np.ndarray, "*size"]
-    probabilities: Float[np.ndarray, "k *size"] | None = None
-    within: Bool[np.ndarray, "*size"] | None = None
-    objects: Integer[np.ndarray, "*size"] | None = None
-    found: Integer[np.ndarray, "*size"] | None = None
-    group: str | None = None
-    honesty: Honesty | None = None
-
-
-@dataclass(frozen=True)
-class Regions:
-    """How well the connected regions of one class come apart (ISBI 2012 challenge).
-
-    Attributes:
-        region_class: the class whose regions count, such as the interior of cells.
-        best: at the best threshold of the scored images themselves, as the challenge does.
-        validation: at the threshold that was best on the validation images; None without them.
-        warping_error: of the labels, mean over images.
-    """
-
-    region_class: int
-    best: RegionScores
-    validation: RegionScores | None
-    warping_error: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a set of images.
-
-    Attributes:
-        overlap: pixel scores, pooled and per image.
-        images: name and Dice of each class (NaN where neither truth nor prediction has it), image by image.
-        confusions: pixels of each true class (row) given to each class (column), of each image, in the same order.
-        groups: what each image belongs to, None where nobody said.
-        regions: only where they were asked for.
-        reliability: of the probabilities; uncalibrated: at temperature 1. None where only labels are known.
-        expected_dice: mean foreground Dice that the model expects of itself, of each image; empty without
-            probabilities, None where it sees nothing in an image.
-        objects: how well objects were found and parted, where masks and predictions number them.
-    """
-
-    overlap: OverlapScores
-    images: list[tuple[str, tuple[float, ...]]]
-    confusions: list[Int[np.ndarray, "k k"]]
-    groups: list[str | None]
-    regions: Regions | None
-    objects: ObjectScores | None
-    reliability: Reliability | None = None
-    uncalibrated: Reliability | None = None
-    expected_dice: list[float | None] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and None, ready for JSON."""
-        images = [{"name": name, "dice": plain(dice)} for name, dice in self.images]
-        for image, expected in zip(images, self.expected_dice, strict=False):
-            image["expected_dice"] = expected
-        return {
-            **self.overlap.as_dict(),
-            "per_image": images,
-            "regions": asdict(self.regions) if self.regions else None,
-            "objects": self.objects.as_dict() if self.objects else None,
-            "intervals": bootstrap(self.confusions, self.groups).as_dict(),
-            "calibration": self.reliability.as_dict() if self.reliability else None,
-            "uncalibrated": self.uncalibrated.as_dict() if self.uncalibrated else None,
-        }
 
 
 def evaluate(
@@ -142,6 +38,7 @@ def evaluate(
     within: Callable[[Example], Bool[np.ndarray, "*size"] | None] | None = None,
     region_class: int | None = None,
     region_threshold: float | None = None,
+    surfaces: Surfaces = "volumes",
     watch: Callable[[Example, Prediction], None] | None = None,
 ) -> Evaluation:
     """Predict annotated images, the same way as `predict` does, and score them.
@@ -149,11 +46,11 @@ def evaluate(
     Args:
         examples: annotated images; consumed one at a time.
         within: gives the pixels of an example that count.
-        region_class, region_threshold: see `score`.
+        region_class, region_threshold, surfaces: see `score`.
         watch: called with each example and its prediction, for pictures and progress.
     """
     scored = predict_examples(predictor, examples, within=within, keep=region_class is not None, watch=watch)
-    return score(list(scored), predictor.card.network.classes, region_class, region_threshold)
+    return score(list(scored), predictor.card.network.classes, region_class, region_threshold, surfaces)
 
 
 def predict_examples(
@@ -195,90 +92,9 @@ def predict_examples(
             found,
             example.group,
             honesty,
+            example.spacing,
+            example.unit,
         )
-
-
-def score(
-    images: Sequence[Scored],
-    classes: int,
-    region_class: int | None = None,
-    region_threshold: float | None = None,
-) -> Evaluation:
-    """Score predictions.
-
-    Args:
-        images: at least one.
-        classes: number of classes.
-        region_class: also score the connected regions of this class: V_rand, V_info, Rand error, warping error.
-        region_threshold: probability found on validation images, at which the regions are scored as well.
-    """
-    _check_region(region_class, classes)
-    confusions = [confusion_matrix(i.truth, i.labels, classes, within=i.within) for i in images]
-    per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
-    regions = _regions(images, region_class, region_threshold) if region_class is not None else None
-    groups = [i.group for i in images]
-    found = Evaluation(overlap_scores(confusions), per_image, confusions, groups, regions, _objects(images))
-    told = [i.honesty for i in images if i.honesty]
-    if len(told) < len(images):
-        return found
-    return replace(
-        found,
-        reliability=reliability([each.calibrated for each in told]),
-        uncalibrated=reliability([each.uncalibrated for each in told]),
-        expected_dice=[each.expected_dice for each in told],
-    )
-
-
-def _check_region(region_class: int | None, classes: int) -> None:
-    if region_class is not None and not 0 <= region_class < classes:
-        raise SettingsError(f"--regions {region_class}: there is no such class; there are 0 to {classes - 1}")
-
-
-def dice_of(confusion: Int[np.ndarray, "k k"]) -> tuple[float, ...]:
-    """Dice of each class from a confusion matrix; NaN for a class that neither side holds."""
-    both = confusion.sum(0) + confusion.sum(1)
-    return tuple(float(2 * c / b) if b else float("nan") for c, b in zip(np.diag(confusion), both, strict=True))
-
-
-def find_threshold(images: Sequence[Scored], region_class: int) -> float:
-    """The probability of `region_class` at which the connected regions of these images come out best."""
-    return best_over_thresholds([_stack(i, region_class) for i in images]).threshold
-
-
-def _objects(images: Sequence[Scored]) -> ObjectScores | None:
-    """Scores of objects; None unless every image has true and predicted ones."""
-    matches = []
-    for image in images:
-        if image.objects is None or image.found is None:
-            return None
-        ignored = (image.truth == IGNORE) | ~_counted(image)
-        matches.append(match_objects(image.objects, image.found, ignored=ignored))
-    return object_scores(matches)
-
-
-def _regions(images: Sequence[Scored], region_class: int, threshold: float | None) -> Regions:
-    stack = [_stack(i, region_class) for i in images]
-    return Regions(
-        region_class,
-        best_over_thresholds(stack),
-        at_threshold(stack, threshold) if threshold is not None else None,
-        float(
-            np.mean([warping_error(*(_counted(i) & (x == region_class) for x in (i.truth, i.labels))) for i in images])
-        ),
-    )
-
-
-def _stack(image: Scored, region_class: int) -> tuple[np.ndarray, np.ndarray]:
-    """Truth, where it counts, and probability of the region class; labels alone count as certain."""
-    truth = (image.truth == region_class) & _counted(image)
-    if image.probabilities is None:
-        return truth, (image.labels == region_class).astype(np.float32)
-    return truth, image.probabilities[region_class]
-
-
-def _counted(image: Scored) -> Bool[np.ndarray, "*size"]:
-    """Pixels that count."""
-    return np.ones(image.truth.shape, bool) if image.within is None else image.within
 
 
 def evaluate_folder(
@@ -288,6 +104,7 @@ def evaluate_folder(
     within: str | Path | None = None,
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
     region_class: int | None = None,
+    surfaces: Surfaces = "volumes",
     run: str | Path | None = None,
     overlays: str | Path | None = None,
     watch: Callable[[Example, Prediction], None] | None = None,
@@ -298,7 +115,7 @@ def evaluate_folder(
         data: a data set in any layout that `useg check --help` lists.
         within: folder of masks; only pixels inside them (any value but 0) count.
         unlabelled: "ignore" leaves out pixels whose mask is 0, as not annotated; else 0 is what it was in training.
-        region_class: see `score`.
+        region_class, surfaces: see `score`.
         run: run folder of the model; its validation images give the threshold for the regions.
         overlays: folder for a picture of each image: image, truth, prediction, errors.
         watch: called after each image.
@@ -306,7 +123,7 @@ def evaluate_folder(
     Raises:
         DataError, ImageError, MissingError: the data cannot be scored.
     """
-    _check_region(region_class, predictor.card.network.classes)
+    check_region(region_class, predictor.card.network.classes)
     layout = find_layout(Path(data), alpha=predictor.card.alpha)
     pairs = layout.test or layout.train
     legend = legend_of_model(predictor.card)
@@ -338,6 +155,7 @@ def evaluate_folder(
         region_threshold=_validation_threshold(predictor, Path(run), region_class)
         if run and region_class is not None
         else None,
+        surfaces=surfaces,
         watch=on_prediction,
     )
 
@@ -357,22 +175,6 @@ def legend_of_model(card: ModelCard) -> Legend:
     """What mask values mean to a model: the meaning that they had in its training masks."""
     names, values = [c.name for c in card.classes], [c.value for c in card.classes]
     return Legend(values=values, ignore=card.ignore, names=names, kind=card.masks)
-
-
-def picture_of(example: Example, prediction: Prediction, card: ModelCard) -> UInt8[np.ndarray, "y x 3"]:
-    """Image, truth, prediction and errors side by side."""
-    below, colours = to_gray_rgb(example.image), [c.colour for c in card.classes]
-    truth, predicted = example.labels, prediction.labels
-    if example.objects is not None and card.objects is not None:
-        colours = object_colours()
-        truth, predicted = example.objects, separate(prediction.probabilities[1], card.objects)
-    row = [
-        (example.name, below),
-        ("truth", overlay(below, truth, colours)),
-        ("prediction", overlay(below, predicted, colours)),
-        ("errors", error_map(example.labels, prediction.labels)),
-    ]
-    return contact_sheet([row], tile=min(512, max(256, *example.labels.shape)), legend=ERROR_LEGEND)
 
 
 def _validation_threshold(predictor: Predictor, run: Path, region_class: int) -> float | None:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from useg.data.known import checksums
 from useg.data.prepare import read_annotated
 from useg.errors import MissingError, SettingsError
-from useg.evaluate import Evaluation, score
 from useg.loop import MODEL
 from useg.metrics.overlap import plain
 from useg.report.content import Table
 from useg.report.gallery import Gallery
 from useg.report.run import REPORT, report_evaluation
+from useg.scores import Evaluation, score
 from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
 from useg.unet.ensemble import join_models
 from useg.unet.model import read_card

@@ -15,13 +15,13 @@ import numpy as np
 from useg.checkpoint import STATE, read_state
 from useg.data.prepare import read_annotated
 from useg.errors import DataError, MissingError
-from useg.evaluate import score
 from useg.loop import MODEL
 from useg.metrics.learning import LearningFit, fit_learning
 from useg.metrics.overlap import confusion_matrix
 from useg.report.content import Growth
 from useg.report.gallery import Gallery
 from useg.report.run import REPORT, report_evaluation
+from useg.scores import score
 from useg.settings import load_settings
 from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
 from useg.train import SETTINGS

@@ -13,18 +13,24 @@ from useg.data.judge import legend_of, survey
 from useg.data.legend import Legend, to_classes
 from useg.data.legend_file import find_legend
 from useg.errors import DataError
-from useg.evaluate import Evaluation, Scored, score
-from useg.images.files import read, read_mask
+from useg.images.files import read, read_header, read_mask
 from useg.labels import IGNORE
+from useg.scores import Evaluation, Scored, Surfaces, score
 
 
 def score_folders(
-    predictions: str | Path, masks: str | Path, *, within: str | Path | None = None, region_class: int | None = None
+    predictions: str | Path,
+    masks: str | Path,
+    *,
+    within: str | Path | None = None,
+    region_class: int | None = None,
+    surfaces: Surfaces = "volumes",
 ) -> tuple[list[str], Evaluation]:
     """Score label images that any tool made against masks of the same stems.
 
     `<stem>_probabilities.tif` beside a prediction is used for the regions. Where masks hold ids of objects, objects are
     scored as well; predictions that hold one value beside 0 are taken apart into their connected pieces for that.
+    Surface distances are in the unit of the masks' pixel size; `surfaces` says of which images they are measured.
     Returns the names of the classes, which are found in the masks (and in predictions of a class that no mask holds),
     and the scores.
 
@@ -61,8 +67,21 @@ def score_folders(
         if legend.kind == "instances":
             objects = np.where(truth == IGNORE, 0, ids)
             predicted_objects = _ids(values)
-        scored.append(Scored(name, truth, labels, probabilities, region, objects, predicted_objects))
-    return legend.names, score(scored, legend.classes, region_class)
+        size = read_header(mask)
+        scored.append(
+            Scored(
+                name,
+                truth,
+                labels,
+                probabilities,
+                region,
+                objects,
+                predicted_objects,
+                spacing=size.spacing,
+                unit=size.unit,
+            )
+        )
+    return legend.names, score(scored, legend.classes, region_class, surfaces=surfaces)
 
 
 def _ids(values: Integer[np.ndarray, "*size"]) -> Integer[np.ndarray, "*size"]:

@@ -20,9 +20,10 @@ from useg.data.dataset import Example
 from useg.data.prepare import Reader, prepare
 from useg.data.splits import Split
 from useg.errors import DataError, MissingError, OutputError, SettingsError, TrainingError
-from useg.evaluate import Scored, predict_examples
+from useg.evaluate import predict_examples
 from useg.loop import MODEL
 from useg.predict import Prediction, Predictor, PredictSettings
+from useg.scores import Scored
 from useg.settings import Settings, load_settings, override
 from useg.train import SETTINGS, early_settings, refuse_other_settings, train
 from useg.watch import Progress, Watcher

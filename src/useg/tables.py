@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 def describe_image(path: Path, header: Header) -> str:
     """What an image says of itself, for people."""
     size = " x ".join(map(str, header.size))
-    line = f"{path}: image of {size} pixels, channels: {header.channels}, {header.dtype}"
+    kind, pixels = ("volume", "voxels") if len(header.size) == 3 else ("image", "pixels")
+    line = f"{path}: {kind} of {size} {pixels}, channels: {header.channels}, {header.dtype}"
     if header.spacing:
-        line += f", pixel size {' x '.join(f'{s:g}' for s in header.spacing)} {header.unit or ''}".rstrip()
+        line += f", {pixels[:-1]} size {' x '.join(f'{s:g}' for s in header.spacing)} {header.unit or ''}".rstrip()
     return f"{line}, {header.place.words}" if header.place else line
 
 
@@ -170,6 +171,8 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
     if calibration := scores["calibration"]:
         before = scores["uncalibrated"]["error"]
         say(f"calibration error {_figure(calibration['error'])} ({_figure(before)} without the temperature)")
+    if scores["surfaces"]:
+        _show_surfaces(scores["surfaces"], names)
     if scores["objects"]:
         _show_objects(scores["objects"])
     if regions := scores["regions"]:
@@ -180,6 +183,21 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
         if known:
             say(f"  at the threshold found on validation, {known['threshold']:.2f}: {_region_words(known)}")
         say(f"  warping error {regions['warping_error']:.6f}")
+
+
+def _show_surfaces(surfaces: dict[str, Any], names: list[str]) -> None:
+    """How far apart the surfaces of truth and prediction are; class 0 has that of all others."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"surfaces, in {surfaces['unit']}")
+    for title in ("95 % within", "average", "measured", "missed", "false alarms"):
+        table.add_column(title, justify="right")
+    for k, name in enumerate(names[1:], 1):
+        distances = (_figure(surfaces[key][k]) for key in ("hausdorff95", "average"))
+        table.add_row(name, *distances, *(str(surfaces[key][k]) for key in ("images", "missed", "false_alarms")))
+    console().print(table)
+    say("'95 % within' is the Hausdorff distance without the farthest 5 %; both are means over the measured images.")
 
 
 def _show_objects(objects: dict[str, Any]) -> None:

@@ -25,9 +25,9 @@ from useg.atomic import write_text
 from useg.checkpoint import read_log
 from useg.data.dataset import Example
 from useg.errors import extra
-from useg.evaluate import picture_of
 from useg.metrics.calibration import count_reliability, reliability
 from useg.predict import Prediction
+from useg.scored_picture import picture_of
 from useg.settings import Settings
 from useg.unet.model import ModelCard
 from useg.watch import Progress, Watcher

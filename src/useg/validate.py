@@ -57,7 +57,7 @@ def validate(
     plain = Predictor(
         predictor.card.model_copy(update={"objects": None, "temperature": 1.0}), predictor.runner, predictor.settings
     )
-    overlap = evaluate(plain, held_out, watch=keep).overlap
+    overlap = evaluate(plain, held_out, surfaces="none", watch=keep).overlap
     temperature = fit_temperature(*(np.concatenate(part, axis=-1) for part in zip(*pixels, strict=True)))
     card = predictor.card.model_copy(update={"temperature": temperature})
     if not instances:

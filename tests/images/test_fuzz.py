@@ -32,7 +32,7 @@ def make_samples(folder: Path) -> list[Path]:
     np.save(folder / "a.npy", noise)
     place = OnMap((0.5, 0.0, 7e5, 0.0, -0.5, 3e6), rasterio.CRS.from_epsg(32616).to_wkt())
     write_labels(folder / "geo.tif", LABELS, like=Image(gray[None], "CYX", place=place))
-    for name in ("a.nii", "a.nii.gz", "a.ome.zarr"):
+    for name in ("a.nii", "a.nii.gz", "a.nrrd", "a.ome.zarr"):
         write_labels(folder / name, LABELS)
     write_labels(folder / "b.ome.zarr", np.stack([LABELS] * 3))
     save_dicom(folder / "a.dcm", noise[..., 0].astype("<u2"))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy.optimize import linear_sum_assignment
@@ -311,3 +311,18 @@ def test_bad_input() -> None:
     for threshold in (0.4, 1.1, math.nan):
         with pytest.raises(SettingsError, match=r"give 0\.5\.\.1"):
             match_objects(flat, flat).matched(threshold)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_volumes_are_scored_as_their_slices(data: st.DataObject) -> None:
+    """One slice, or the same one again and again, has the scores of the image."""
+    shape = data.draw(npst.array_shapes(min_dims=2, max_dims=2, max_side=8))
+    truth, predicted = (data.draw(npst.arrays(np.int32, shape, elements=st.integers(0, 4))) for _ in range(2))
+    ignored = data.draw(npst.arrays(np.bool_, shape))
+    flat = object_scores([match_objects(truth, predicted, ignored=ignored)])
+    for slices in (1, 3):
+        volume = (np.repeat(each[None], slices, axis=0) for each in (truth, predicted, ignored))
+        found = object_scores([match_objects(next(volume), next(volume), ignored=next(volume))])
+        for name, value in vars(found).items():
+            assert value == pytest.approx(vars(flat)[name], nan_ok=True), name

@@ -7,13 +7,13 @@ import numpy as np
 
 from models import make_card
 from useg.data.dataset import Example
-from useg.evaluate import Evaluation, Scored, score
 from useg.metrics.calibration import Reliability
 from useg.pictures.palette import class_colours
 from useg.predict import Prediction
 from useg.report.content import Growth, Report, Table
 from useg.report.gallery import Gallery
 from useg.report.gather import report_of
+from useg.scores import Evaluation, Scored, score
 from useg.unet.model import ClassInfo, ModelCard
 from useg.unet.settings import UNetSettings
 

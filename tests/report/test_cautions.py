@@ -7,11 +7,11 @@ import pytest
 from reports import card_of, case, scored, shown
 
 from useg.data.similar import thumbnail
-from useg.evaluate import Evaluation
 from useg.metrics.calibration import Reliability
 from useg.report.content import Report
 from useg.report.gather import report_of
 from useg.report.trained import Trained
+from useg.scores import Evaluation
 from useg.unet.model import ModelCard
 
 GOOD = 0.02

@@ -16,6 +16,7 @@ from useg.pictures.overlay import ERROR_LEGEND, error_kinds
 from useg.predict import Prediction
 from useg.report.content import Picture
 from useg.report.gallery import LARGEST_EDGE, MOST_COLOURS, SMALLEST_EDGE, Gallery
+from useg.scored_picture import sheet_for
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -104,14 +105,20 @@ def test_beyond_the_smallest_size_the_best_images_lose_their_pictures() -> None:
     assert gallery.edge == SMALLEST_EDGE
 
 
-def test_of_a_volume_the_middle_slice_is_shown() -> None:
+def test_of_a_volume_its_planes_are_shown() -> None:
+    """As they are of the volume: the errors on paper are those between the truth and the prediction on paper."""
     card = card_of(2)
     example, prediction = case(card, 3, size=(5, 40, 56))
-    flat = Example("flat", example.image[:, 2], example.labels[2])
-    found = Prediction(prediction.labels[2], prediction.probabilities[:, 2], [])
-    gallery = shown(card, [(example, prediction), (flat, found)])
-    assert picture_of(gallery, 0) == picture_of(gallery, 1)
-    assert gallery.shown[0].size == "5 x 40 x 56 pixels"
+    gallery = shown(card, [(example, prediction)])
+    sheet = sheet_for(example, prediction)
+    assert sheet is not None and len(sheet.slices) > 0
+    picture = picture_of(gallery)
+    assert (picture.height, picture.width) == sheet.size
+    kinds = error_kinds(sheet.draw(example.labels), sheet.draw(prediction.labels))
+    assert ((opened(picture.errors)[..., 3] > 0) == (kinds > 0)).all()
+    told = gallery.shown[0]
+    assert (told.size, told.planes, gallery.pixels) == ("5 x 40 x 56 voxels", sheet.words, "voxels")
+    assert told.wrong == pytest.approx((prediction.labels != example.labels).mean())
 
 
 def test_objects_have_colours_of_their_own_and_more_objects_than_colours_go_round() -> None:

@@ -33,7 +33,9 @@ def predict(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="Of the label images: png, tif, npy, nii.gz, dcm or ome.zarr; default that of each image."),
+        typer.Option(
+            help="Of the label images: png, tif, npy, nii.gz, nrrd, dcm or ome.zarr; default that of each image."
+        ),
     ] = None,
     instances: Annotated[
         bool, typer.Option("--instances", help="Number the objects, instead of classes: TIFF of 16 or 32 bits.")

@@ -44,6 +44,10 @@ IgnoreOption = Annotated[
     str | None, typer.Option(help="Mask value of pixels that are not annotated: a number, or a colour #rrggbb.")
 ]
 WithinOption = Annotated[Path | None, typer.Option(help="Folder of masks: score only inside them.")]
+SurfacesOption = Annotated[
+    bool,
+    typer.Option("--surfaces", help="Measure surface distances of images too; of volumes they always are."),
+]
 RegionsOption = Annotated[
     int | None,
     typer.Option(help="Also score the connected regions of this class: V_rand, V_info, warping error."),

@@ -16,6 +16,7 @@ from useg.cli.arguments import (
     MemoryOption,
     ModelArgument,
     RegionsOption,
+    SurfacesOption,
     TtaOption,
     UnlabelledOption,
     WithinOption,
@@ -35,6 +36,7 @@ def evaluate(
     data: DataArgument,
     within: WithinOption = None,
     regions: RegionsOption = None,
+    surfaces: SurfacesOption = False,
     unlabelled: UnlabelledOption = "auto",
     report: Annotated[
         Path | None, typer.Option(help="The page to read in a browser [RUN/report.html for a run folder].")
@@ -73,6 +75,7 @@ def evaluate(
             within=within,
             unlabelled=parse_unlabelled(unlabelled),
             region_class=regions,
+            surfaces="all" if surfaces else "volumes",
             run=model if model.is_dir() else None,
             overlays=overlays,
             watch=show,
@@ -100,12 +103,15 @@ def score(
     masks: Annotated[Path, typer.Argument(help="Folder of masks with the same stems.")],
     within: WithinOption = None,
     regions: RegionsOption = None,
+    surfaces: SurfacesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score label images that any tool made."""
     from useg.score_files import score_folders
 
-    names, evaluation = score_folders(predictions, masks, within=within, region_class=regions)
+    names, evaluation = score_folders(
+        predictions, masks, within=within, region_class=regions, surfaces="all" if surfaces else "volumes"
+    )
     if as_json:
         print_json(evaluation.as_dict())
     else:

@@ -4,12 +4,13 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from useg.data.check import Check
-from useg.data.dataset import evenly, load_example, middle_plane
+from useg.data.dataset import evenly, load_example
 from useg.data.partial import leave_out
 from useg.errors import DataError, ImageError, MissingError
 from useg.labels import IGNORE
 from useg.pictures.overlay import overlay, to_gray_rgb
 from useg.pictures.palette import IGNORED, object_colours
+from useg.pictures.planes import fullest, sheet_of
 from useg.pictures.sheet import Captioned, contact_sheet
 from useg.unet.borders import BorderSettings, border_weights, part_objects
 
@@ -34,25 +35,24 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
             example = load_example(pair, check.legend, check.channels)
         except (DataError, ImageError, MissingError):
             continue  # a problem of its own, told by the check
-        dims = example.labels.ndim
-        plane = middle_plane(example.labels, dims)
-        step = max(1, max(plane.shape) // (2 * TILE))
-        labels = plane[::step, ::step]
-        below = to_gray_rgb(middle_plane(example.image, dims)[:, ::step, ::step])
-        if example.objects is None:
+        image, labels, objects = example.image, example.labels, example.objects
+        flat = labels.ndim == 2
+        if objects is not None:
+            labels = leave_out(labels, whole=pair.name in check.partial, margin=check.margin)
+        if not flat:  # the three planes that show most of what is annotated
+            sheet = sheet_of(labels.shape, fullest((labels > 0) & (labels != IGNORE)), example.spacing)
+            image, labels = sheet.draw(image, np.nan), sheet.draw(labels)
+            objects = None if objects is None else sheet.draw(objects)
+        step = max(1, max(labels.shape) // (2 * TILE))
+        labels, below = labels[::step, ::step], to_gray_rgb(image[:, ::step, ::step])
+        if objects is None:
             pictures.append([(pair.name, below), (f"mask of {pair.name}", overlay(below, labels, colours))])
             continue
-        seen = leave_out(plane, whole=pair.name in check.partial, margin=check.margin)[::step, ::step]
-        objects = middle_plane(example.objects, dims)[::step, ::step]
-        unknown = overlay(below, np.where(seen == IGNORE, seen, 0), colours)
-        painted = overlay(unknown, objects, object_colours())
-        pictures.append(
-            [
-                (pair.name, below),
-                (f"objects of {pair.name}", painted),
-                (f"weights, {1 + BORDERS.weight:g} is white", _weights(objects, step)),
-            ]
-        )
+        objects = objects[::step, ::step]
+        unknown = overlay(below, np.where(labels == IGNORE, labels, 0), colours)
+        pictures.append([(pair.name, below), (f"objects of {pair.name}", overlay(unknown, objects, object_colours()))])
+        if flat:  # the planes of a volume are no neighbours
+            pictures[-1].append((f"weights, {1 + BORDERS.weight:g} is white", _weights(objects, step)))
     if not pictures:
         return None
     if check.legend.kind == "instances":

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from useg.errors import ImageError, MissingError
-from useg.images import dicom, geotiff, nifti, npy, ome_zarr, raster, slides, tiff, tiff_windows, tiff_write
+from useg.images import dicom, geotiff, nifti, npy, nrrd, ome_zarr, raster, slides, tiff, tiff_windows, tiff_write
 from useg.images.image import MAX_BYTES, About, Header, Image, OnMap
 from useg.images.store import LabelStore
 from useg.images.windows import Windows
@@ -115,6 +115,7 @@ FORMATS = (
         write_stored=npy.write_stored,
     ),
     Format((".nii.gz", ".nii"), (".nii.gz", ".nii"), nifti.opens, nifti.read, nifti.read_header, nifti.write_labels),
+    Format((".nrrd", ".nhdr"), (".nrrd",), nrrd.opens, nrrd.read, nrrd.read_header, nrrd.write_labels),
     Format((".dcm", ".dicom", ".ima"), (".dcm",), dicom.opens, dicom.read, dicom.read_header, dicom.write_labels),
     Format(
         (".zarr",),
@@ -133,7 +134,7 @@ _NOT_YET = (
     ((".h5", ".hdf5"), b"\x89HDF", "HDF5", "TIFF or OME-Zarr"),
     ((".npz",), b"", "NumPy archives", ".npy"),
     ((".hdr", ".img"), b"", "Analyze and two-file NIfTI", ".nii.gz"),
-    ((".nrrd", ".mha", ".mhd"), b"NRRD", "NRRD and MetaImage", ".nii.gz"),
+    ((".mha", ".mhd"), b"", "MetaImage", ".nrrd or .nii.gz"),
 )
 
 SUFFIXES: tuple[str, ...] = tuple(dict.fromkeys(suffix for each in FORMATS for suffix in each.suffixes))

@@ -49,16 +49,19 @@ class OnMap:
 
 @dataclass(frozen=True)
 class InBody:
-    """Where an image lies in a patient (NIfTI, DICOM).
+    """Where an image lies in a patient (NIfTI, DICOM, NRRD).
 
     Attributes:
         affine: four rows; takes (x, y, z, 1) in pixels of the array, from the centre of the first, to millimetres
             towards right, anterior, superior. z is 0 for a `C Y X` image.
         frame: what these coordinates belong to, in NIfTI's words: "scanner", "aligned", "talairach", "mni", "unknown".
+            In an unknown one its own axes stand for right, anterior, superior.
+        space: what an NRRD file calls its axes, such as "left-posterior-superior", or the number of them; "" elsewhere.
     """
 
     affine: tuple[tuple[float, ...], ...]
     frame: str
+    space: str = ""
 
     @property
     def words(self) -> str:

@@ -6,6 +6,7 @@
     objects.py      SEG, AP, F1, PQ, splits, merges                is every object found, whole and alone?
     overlap.py      confusion matrix, accuracy, Dice, IoU          labels against labels
     rand.py         V_rand, V_info, Rand error of ISBI 2012        are regions split or merged?
+    surface.py      95 % Hausdorff distance, ASSD               how far apart are the surfaces, in mm?
     uncertainty.py  entropy, expected Dice                      what do probabilities say of their own errors?
     warping.py      warping error                               is the topology right?
 
@@ -25,6 +26,7 @@ from useg.metrics.rand import (
     rand_error,
     region_scores,
 )
+from useg.metrics.surface import SurfaceDistance, SurfaceScores, surface_distances, surface_scores
 from useg.metrics.warping import warp, warping_error
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "ObjectScores",
     "OverlapScores",
     "RegionScores",
+    "SurfaceDistance",
+    "SurfaceScores",
     "at_threshold",
     "best_over_thresholds",
     "bootstrap",
@@ -49,6 +53,8 @@ __all__ = [
     "overlap_scores",
     "rand_error",
     "region_scores",
+    "surface_distances",
+    "surface_scores",
     "warp",
     "warping_error",
 ]

@@ -111,12 +111,12 @@ def border(labels: Integer[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
     return border
 
 
-def error_kinds(truth: Integer[np.ndarray, "y x"], labels: Integer[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "y x"]:
+def error_kinds(truth: Integer[np.ndarray, "*size"], labels: Integer[np.ndarray, "..."]) -> UInt8[np.ndarray, "*size"]:
     """Where a prediction agrees with the truth: 0 where both are 0, else 1 + the position in `ERROR_LEGEND`.
 
     Args:
-        truth: class numbers `Y X`, IGNORE where not annotated.
-        labels: predicted class numbers `Y X`.
+        truth: class numbers `[Z] Y X`, IGNORE where not annotated.
+        labels: predicted class numbers of the same size.
 
     Raises:
         SizeError: the two differ in size.

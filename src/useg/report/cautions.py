@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from useg.data.similar import nearly_equal
-from useg.evaluate import Evaluation
 from useg.metrics.bootstrap import MIN_GROUPS, Intervals
 from useg.metrics.calibration import Reliability
 from useg.report.content import Caution, Expected, ImageEntry, Training
 from useg.report.gallery import Shown
 from useg.report.trained import Trained
 from useg.report.words import count, listing, percent
+from useg.scores import Evaluation
 from useg.unet.model import ModelCard
 
 FEW_IMAGES = 10
@@ -249,7 +249,7 @@ def _calibration(found: Reliability | None) -> list[Caution]:
     way = "too sure of itself" if sure > right else "too unsure"
     return [
         Caution(
-            f"The model is {way}: its mean confidence is {percent(sure)}, and {percent(right)} of the pixels are "
+            f"The model is {way}: its mean confidence is {percent(sure)}, and {percent(right)} of what it says is "
             "right. Do not read its probabilities as chances."
         )
     ]

@@ -114,7 +114,7 @@ def reliability(found: Reliability, before: Reliability | None, label: str) -> M
         parts.append(f'<polyline class="line {kind}" points="{path}"/>')
         whole = max(1, sum(r.counts))
         for c, a, n in bins:
-            told = f"confidence {c:.3f}: {a:.3f} right, {percent(n / whole)} of the pixels"
+            told = f"confidence {c:.3f}: {a:.3f} right, {percent(n / whole)} of all"
             parts.append(_dot(plot, c, a, f"dot {kind}", told, 2.5 + 6 * math.sqrt(n / whole)))
     if before is not None:
         parts.append(_legend([("line after", "as it predicts"), ("line before", "without temperature")]))

@@ -86,6 +86,7 @@ class ImageEntry:
         class_dice: of each class, NaN where neither truth nor prediction holds it.
         expected: the Dice that the model expected of itself, where that is known.
         size: of the whole image, in words. picture: None where it was left out to keep the file small.
+        surfaces: how far they are apart, in words. planes: what the picture shows of a volume, in words.
         warnings: ways in which the image is unlike those that the model was trained on.
     """
 
@@ -97,6 +98,8 @@ class ImageEntry:
     size: str
     picture: Picture | None
     warnings: tuple[str, ...] = ()
+    surfaces: str = ""
+    planes: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,8 @@ class Report:
         cautions: where not to trust the model or these scores, the gravest first.
         rows: scores by class; `drawn` says in a sentence what the intervals are of.
         confusion: pixels, rows truth, columns prediction.
-        tables: of objects, folds, before and after.
+        pixels: what its images are made of, "pixels" or "voxels".
+        tables: of objects, surfaces, folds, before and after.
         reliability, uncalibrated: confidence against accuracy, with and without the model's temperature.
         expected: what the model expected of itself. training: the curves. growth: scores by number of images.
         images: the worst first; `objects` is whether the layers show single objects instead of classes.
@@ -189,6 +193,7 @@ class Report:
     confusion: tuple[tuple[int, ...], ...]
     images: tuple[ImageEntry, ...]
     objects: bool = False
+    pixels: str = "pixels"
     tables: tuple[Table, ...] = ()
     reliability: Reliability | None = None
     uncalibrated: Reliability | None = None

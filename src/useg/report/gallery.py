@@ -18,6 +18,7 @@ from useg.pictures.overlay import ERROR_LEGEND, border, error_kinds, to_gray_rgb
 from useg.pictures.palette import IGNORED, object_colours
 from useg.predict import Prediction
 from useg.report.content import Colour, Picture
+from useg.scored_picture import sheet_for
 from useg.unet.model import ModelCard
 
 BUDGET = 21_500_000
@@ -45,7 +46,8 @@ class Shown:
 
     Attributes:
         name, group, warnings: of the example and its prediction. size: of the whole image, in words.
-        wrong: share of the annotated pixels of another class than the truth, 0..1, of what is shown.
+        wrong: share of the annotated pixels of another class than the truth, 0..1.
+        planes: what is shown of a volume, in words.
         thumbnail: to find near copies by.
         picture: None where it had to go.
     """
@@ -57,19 +59,21 @@ class Shown:
     wrong: float
     thumbnail: Float16[np.ndarray, "t t"]
     picture: Picture | None
+    planes: str = ""
 
 
 class Gallery:
     """Takes scored images one by one and keeps small encoded pictures: `evaluate(..., watch=gallery.add)`.
 
     When the pictures exceed the budget all are made smaller, and where they are as small as can be, those of the images
-    with the fewest errors go. Of volumes the middle slice is shown.
+    with the fewest errors go. Of volumes some planes are shown, see `useg.scored_picture.sheet_for`.
     """
 
     def __init__(self, card: ModelCard, budget: int = BUDGET) -> None:
         self.card, self.budget = card, budget
         self.shown: list[Shown] = []
         self.edge = LARGEST_EDGE
+        self.pixels = "pixels"
         colours = object_colours() if card.objects else [c.colour for c in card.classes]
         self._colours = colours[1 : MOST_COLOURS + 1] or [IGNORED]
         self._bytes = 0
@@ -77,13 +81,16 @@ class Gallery:
     def add(self, example: Example, prediction: Prediction) -> None:
         """Keep what the page shows of an image and its prediction."""
         dims = example.labels.ndim
-        image = middle_plane(example.image, dims)
-        truth, labels = (middle_plane(each, dims) for each in (example.labels, prediction.labels))
-        kinds = error_kinds(truth, labels)
-        true, predicted = truth, labels
+        self.pixels = "voxels" if dims == 3 else "pixels"
+        image, truth = example.image, example.labels
+        kinds = error_kinds(truth, prediction.labels)
+        wrong, annotated = ((kinds >= 2) & (kinds <= 4)).sum(), (truth != IGNORE).sum()
+        true, predicted = truth, prediction.labels
         if self.card.objects is not None and example.objects is not None:
-            true = middle_plane(example.objects, dims)
-            predicted = middle_plane(separate(prediction.probabilities[1], self.card.objects), dims)
+            true, predicted = example.objects, separate(prediction.probabilities[1], self.card.objects)
+        if sheet := sheet_for(example, prediction):
+            image = sheet.draw(image, np.nan)
+            truth, kinds, true, predicted = (sheet.draw(each) for each in (truth, kinds, true, predicted))
         size = width, height = _fitted((truth.shape[1], truth.shape[0]), self.edge)
         picture = Picture(
             width,
@@ -93,16 +100,16 @@ class Gallery:
             self._layer(predicted, truth, size),
             _errors(_resized(kinds, size)),
         )
-        wrong, annotated = ((kinds >= 2) & (kinds <= 4)).sum(), (truth != IGNORE).sum()
         self.shown.append(
             Shown(
                 example.name,
                 example.group,
-                " x ".join(map(str, example.labels.shape)) + " pixels",
+                f"{' x '.join(map(str, example.labels.shape))} {self.pixels}",
                 tuple(prediction.warnings),
                 float(wrong / max(1, annotated)),
-                thumbnail(image),
+                thumbnail(middle_plane(example.image, dims)),
                 picture,
+                sheet.words if sheet else "",
             )
         )
         self._bytes += picture.size

@@ -12,15 +12,17 @@ import numpy as np
 
 import useg
 from useg import machine
-from useg.evaluate import Evaluation
 from useg.metrics.bootstrap import Intervals, bootstrap
 from useg.metrics.objects import ObjectScores
+from useg.metrics.overlap import mean_foreground
+from useg.metrics.surface import SurfaceScores
 from useg.report.cautions import Known, cautions
 from useg.report.content import Expected, Figure, Growth, ImageEntry, Report, ScoreRow, Table
 from useg.report.gallery import Gallery
 from useg.report.log import RunLog, read_run
 from useg.report.trained import Trained
 from useg.report.words import NOTHING, bounds, count, duration, figure, listing, percent
+from useg.scores import Evaluation
 from useg.unet.model import ModelCard
 
 
@@ -50,7 +52,7 @@ def report_of(
         trained: what is known of the images trained on.
         tables, growth: what only some reports have: folds, before and after, how much data is enough.
     """
-    intervals = bootstrap(evaluation.confusions, evaluation.groups)
+    intervals, surfaces = bootstrap(evaluation.confusions, evaluation.groups), evaluation.surfaces
     entries = _entries(evaluation, gallery)
     log = read_run(run, card.scores.get("step")) if run else None
     training = log.training if log else None
@@ -59,15 +61,20 @@ def report_of(
     commands = [(command, "made this page"), (log.command if log else "", "trains again with the settings below")]
     return Report(
         title=f"How good is {run.resolve().name if run else 'this model'}?",
-        summary=_summary(card, data, validation),
-        figures=_figures(evaluation, intervals),
+        summary=_summary(card, data, validation, gallery.pixels),
+        figures=_figures(evaluation, intervals, gallery.pixels),
         cautions=cautions(known),
         rows=_rows(evaluation, card, intervals),
         drawn=_drawn(intervals, evaluation.groups),
         confusion=evaluation.overlap.confusion,
         images=entries,
         objects=card.objects is not None,
-        tables=(*(_objects(evaluation.objects) if evaluation.objects else ()), *tables),
+        tables=(
+            *(_objects(evaluation.objects) if evaluation.objects else ()),
+            *([_surfaces(surfaces, [c.name for c in card.classes])] if surfaces else ()),
+            *tables,
+        ),
+        pixels=gallery.pixels,
         reliability=evaluation.reliability,
         uncalibrated=evaluation.uncalibrated,
         expected=expected,
@@ -79,12 +86,12 @@ def report_of(
     )
 
 
-def _summary(card: ModelCard, data: str, validation: bool) -> tuple[str, ...]:
+def _summary(card: ModelCard, data: str, validation: bool, pixels: str) -> tuple[str, ...]:
     n, on = card.network, card.trained_on
     what = "find and number objects" if card.masks == "instances" else f"tell {n.classes} classes apart"
     names = listing([f"“{c.name}”" for c in card.classes])
     learned = f"It learned from {count(on['images'], 'annotated image')}" if "images" in on else ""
-    pixels = f", {on['pixels'] / 1e6:.1f} million pixels" if learned and "pixels" in on else ""
+    large = f", {on['pixels'] / 1e6:.1f} million {pixels}" if learned and "pixels" in on else ""
     folder = f", of the folder {on['folder']}" if learned and on.get("folder") else ""
     held_out = ", which were held out of the training" if validation else ""
     return tuple(
@@ -92,14 +99,14 @@ def _summary(card: ModelCard, data: str, validation: bool) -> tuple[str, ...]:
         for sentence in (
             f"A U-Net that was trained to {what} ({names}): {n.dims}-D, depth {n.depth}, width {n.width}, {n.padding} "
             f"padding, norm: {n.norm}.",
-            f"{learned}{pixels}{folder}." if learned else "",
+            f"{learned}{large}{folder}." if learned else "",
             f"Scored here on {data}{held_out}.",
         )
         if sentence
     )
 
 
-def _figures(evaluation: Evaluation, intervals: Intervals) -> tuple[Figure, ...]:
+def _figures(evaluation: Evaluation, intervals: Intervals, pixels: str) -> tuple[Figure, ...]:
     overlap, objects = evaluation.overlap, evaluation.objects
     known = not math.isnan(intervals.foreground_dice[0])
     found = [
@@ -113,7 +120,9 @@ def _figures(evaluation: Evaluation, intervals: Intervals) -> tuple[Figure, ...]
             figure(overlap.foreground_iou),
             f"95 %: {bounds(intervals.foreground_iou)}" if known else "",
         ),
-        Figure("Pixels that are right", f"{100 * overlap.pixel_accuracy:.1f} %", f"of {overlap.pixels:,}"),
+        Figure(
+            f"{pixels.capitalize()} that are right", f"{100 * overlap.pixel_accuracy:.1f} %", f"of {overlap.pixels:,}"
+        ),
     ]
     if objects:
         found.insert(
@@ -123,6 +132,10 @@ def _figures(evaluation: Evaluation, intervals: Intervals) -> tuple[Figure, ...]
                 figure(objects.panoptic_quality[0]),
                 f"of {objects.truth_objects} objects, at IoU {objects.thresholds[0]:g}",
             ),
+        )
+    if (measured := evaluation.surfaces) and (middle := mean_foreground(measured.average)) is not None:
+        found.append(
+            Figure("Distance of surfaces", f"{middle:.2f} {measured.unit}", "mean over classes and images (ASSD)")
         )
     error = evaluation.reliability.error if evaluation.reliability else math.nan
     if not math.isnan(error):
@@ -171,10 +184,24 @@ def _entries(evaluation: Evaluation, gallery: Gallery) -> tuple[ImageEntry, ...]
     """The images, the worst first; those with nothing to find, rightly, at the end."""
     expected = evaluation.expected_dice or [None] * len(evaluation.images)
     entries = []
-    for (name, dice), shown, hoped in zip(evaluation.images, gallery.shown, expected, strict=True):
+    surfaces = _farthest(evaluation.surfaces) if evaluation.surfaces else [""] * len(expected)
+    for (name, dice), shown, hoped, apart in zip(evaluation.images, gallery.shown, expected, surfaces, strict=True):
         present = [d for d in dice[1:] if not math.isnan(d)]
         mean = float(np.mean(present)) if present else None
-        entries.append(ImageEntry(name, shown.group, mean, dice, hoped, shown.size, shown.picture, shown.warnings))
+        entries.append(
+            ImageEntry(
+                name,
+                shown.group,
+                mean,
+                dice,
+                hoped,
+                shown.size,
+                shown.picture,
+                shown.warnings,
+                surfaces=apart,
+                planes=shown.planes,
+            )
+        )
     return tuple(sorted(entries, key=lambda e: math.inf if e.dice is None else e.dice))
 
 
@@ -210,6 +237,37 @@ def _objects(found: ObjectScores) -> tuple[Table, Table]:
             ),
         ),
     )
+
+
+def _surfaces(found: SurfaceScores, names: Sequence[str]) -> Table:
+    """How far apart the surfaces are; class 0 has that of all others."""
+    apart = any((*found.missed, *found.false_alarms))
+    return Table(
+        "Surfaces",
+        f"How far the predicted surface of a class lies from the true one, in {found.unit}: mean over the images in "
+        "which both have one. The Hausdorff distance leaves out the farthest 5 %; the average is symmetric (ASSD)."
+        + (" Where a class is missed, or is a false alarm, there is no distance." if apart else ""),
+        ("class", "95 % Hausdorff", "average", "images measured", "missed", "false alarms"),
+        tuple(
+            (
+                names[k],
+                _distance(found.hausdorff95[k]),
+                _distance(found.average[k]),
+                *(str(counts[k]) for counts in (found.images, found.missed, found.false_alarms)),
+            )
+            for k in range(1, len(names))
+        ),
+    )
+
+
+def _farthest(found: SurfaceScores) -> list[str]:
+    """Of each image the class whose surface is off most, in words; "" where none can be measured."""
+    farthest = [max((d for d, *_ in each if not math.isnan(d)), default=math.nan) for each in found.per_image]
+    return ["" if math.isnan(d) else f"95 % of the surfaces within {d:.2f} {found.unit}" for d in farthest]
+
+
+def _distance(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.2f}"
 
 
 def _expected(entries: Sequence[ImageEntry]) -> Expected | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from useg.data.splits import Split
-from useg.evaluate import Evaluation, evaluate
+from useg.evaluate import evaluate
 from useg.predict import Predictor
 from useg.report.content import Growth, Table
 from useg.report.gallery import Gallery
@@ -15,6 +15,7 @@ from useg.report.gather import report_of
 from useg.report.page import write_report
 from useg.report.trained import trained_in, trained_on
 from useg.report.words import count
+from useg.scores import Evaluation
 
 REPORT = "report.html"
 

@@ -45,7 +45,7 @@ def trained_on(predictor: Predictor, train: Sequence[Example]) -> Trained:
     """Of the examples in memory; a few of them are predicted."""
     flat = [example for example in train if example.labels.ndim == 2]
     some = [_middle(train[i]) for i in evenly(len(train), MOST_SCORED)]
-    dice = evaluate(predictor, some).overlap.foreground_dice if some else math.nan
+    dice = evaluate(predictor, some, surfaces="none").overlap.foreground_dice if some else math.nan
     return Trained(
         tuple(e.name for e in flat),
         tuple(thumbnail(e.image) for e in flat),
