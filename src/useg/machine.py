@@ -141,11 +141,11 @@ def place(module: Placed, device: torch.device, dims: int) -> Placed:
     return placed
 
 
-def computes_bfloat16(device: torch.device) -> bool:
+def computes_bfloat16(device: str) -> bool:
     """Whether torch has instructions for it. A CPU without them would emulate it, some 20 times slower."""
     import torch
 
-    return device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device == "cuda" or (device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def probe_precision(device: torch.device) -> Precision:
@@ -155,7 +155,7 @@ def probe_precision(device: torch.device) -> Precision:
     """
     import torch
 
-    if not computes_bfloat16(device):
+    if not computes_bfloat16(device.type):
         return "float32"
     layers = [torch.nn.Conv2d(32, 32, 3, padding=1), torch.nn.BatchNorm2d(32), torch.nn.ReLU()]
     block = place(torch.nn.Sequential(*layers), device, dims=2)
