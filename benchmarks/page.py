@@ -2,6 +2,8 @@
 
     python benchmarks/page.py
 
+drop      milliseconds from the drop of an image of --dropped x --dropped pixels until its overlay is seen, the first
+          time and in the median of five more, and what the network of --width took of that
 strokes   frames that the browser drew, in its own trace, while a brush went to and fro over an image of --edge x --edge
           pixels with labels: whole on the screen and at 1:1, with a small and a large brush, in fill and in outline
 moves     the same while the image is dragged about, and while it is zoomed, with labels over it
@@ -15,6 +17,8 @@ The server, the browser and this program share the cores that they may use. Need
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import os
 import shutil
@@ -35,6 +39,10 @@ from PIL import Image
 
 from useg import machine
 from useg.server import ServeSettings
+from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
+from useg.unet.network import UNet
+from useg.unet.normalise import NormaliseSettings
+from useg.unet.settings import UNetSettings
 
 _SERVE = """
 import sys
@@ -64,7 +72,28 @@ window.show = async (name) => {
     window.count = () => layer.data.reduce((sums, value) => (sums[value]++, sums), [0, 0, 0]);
 };
 </script>"""
+DROP = """async ([name, letters]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0))], name));
+    const small = new OffscreenCanvas(16, 16).getContext("2d", { willReadFrequently: true });
+    const frame = () => new Promise(requestAnimationFrame);
+    const painted = () => {
+        small.clearRect(0, 0, 16, 16);
+        small.drawImage(document.querySelectorAll("#viewer canvas")[1], 0, 0, 16, 16);
+        return small.getImageData(0, 0, 16, 16).data.some((value, k) => k % 4 === 3 && value > 0);
+    };
+    const begun = performance.now();
+    document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data }));
+    while (!name.startsWith(location.hash.slice(1) || "?")) await frame();
+    await frame(); // what was painted over the image before is gone
+    await frame();
+    while (!painted()) await frame();
+    return performance.now() - begun;
+}"""
 SCREEN = {"width": 1280, "height": 800}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WARM = 15.0
+"""Seconds that a user looks at the page before the first drop; meanwhile the model is loaded."""
 CATEGORIES = ["devtools.timeline", "disabled-by-default-devtools.timeline.frame", "cc", "benchmark"]
 MOVES = 120
 """A second, as of a fast mouse."""
@@ -79,6 +108,8 @@ def main() -> None:
     results: dict[str, Any] = {}
     print(f"{machine.cpu_name()}, cores: {machine.cores()}")
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+        if "drop" in args.parts:
+            results["drop"] = measure_drop(Path(folder) / "drop", args.dropped, args.width)
         if {"strokes", "moves"} & set(args.parts):
             results["frames"] = measure_frames(Path(folder) / "frames", args.edge, args.seconds, args.parts)
         if "large" in args.parts:
@@ -90,8 +121,10 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("strokes", "moves", "large")
+    parts = ("drop", "strokes", "moves", "large")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="what to measure (all)")
+    parser.add_argument("--dropped", type=int, default=512, help="edge of the image that is dropped (512)")
+    parser.add_argument("--width", type=int, default=32, help="of the network that paints it (32)")
     parser.add_argument("--edge", type=int, default=4096, help="of the image that is painted on (4096)")
     parser.add_argument("--seconds", type=float, default=4, help="of painting or moving, each way of it (4)")
     parser.add_argument("--large", type=int, default=16384, help="edge of the large image (16384)")
@@ -101,16 +134,52 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def measure_drop(folder: Path, edge: int, width: int) -> dict[str, float]:
+    """How long a user waits for the overlay of an image."""
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir()
+    network = UNetSettings(padding="same", norm="batch", dropout=0, doublings=3, width=width)
+    classes = [ClassInfo(name=str(k), colour=(230 * k, 159 * k, 0), value=k) for k in range(2)]
+    seen = InputSeen(dtype="uint8", low=[0], high=[255])
+    card = ModelCard(
+        version="0", network=network, normalise=NormaliseSettings(), classes=classes, score_shift=[0, 9], input=seen
+    )
+    save_model(folder / "model.safetensors", card, UNet.from_settings(network).state_dict())
+    waited, took = [], []
+    with server(folder / "project", folder / "model.safetensors") as (url, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport=SCREEN)
+        page.goto(url)
+        page.locator("#welcome").wait_for()
+        time.sleep(WARM)
+        for k in range(6):
+            file = io.BytesIO()
+            Image.fromarray(texture(edge, k, edge)).save(file, "PNG")
+            with page.expect_response("**/prediction") as answer:
+                waited.append(page.evaluate(DROP, [f"image{k}.png", base64.b64encode(file.getvalue()).decode()]))
+            took.append(1000 * answer.value.json()["network_seconds"])
+        browser.close()
+    over = [all_ - 1.3 * network_ for all_, network_ in zip(waited, took, strict=True)]
+    row = {"first": waited[0], "first_network": took[0], "median": median(waited[1:]), "network": median(took[1:])}
+    row |= {"first_over": over[0], "over": median(over[1:])}
+    print(
+        f"drop of {edge}x{edge}, width {width}: overlay after {row['first']:.0f} ms the first time (network "
+        f"{row['first_network']:.0f} ms), then {row['median']:.0f} ms (network {row['network']:.0f} ms); above 1.3 "
+        f"times the network {row['first_over']:.0f} ms the first time, then {row['over']:.0f} ms"
+    )
+    return row
+
+
 def measure_frames(folder: Path, edge: int, seconds: float, parts: list[str]) -> list[dict[str, Any]]:
     """Frames a second of each way to paint and to move."""
     from playwright.sync_api import sync_playwright
 
     (folder / "images").mkdir(parents=True)
     Image.fromarray(texture(edge, 0, edge)).save(folder / "images" / "image.png", compress_level=1)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     rows = []
     with server(folder) as (url, _), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport=SCREEN)
         page.route("**/bench", lambda route: route.fulfill(body=PAGE, content_type="text/html"))
         page.goto(url + "bench")
@@ -280,9 +349,9 @@ KINDS: dict[str, tuple[str, Callable[[Path, int], None]]] = {
 
 
 @contextmanager
-def server(project: Path) -> Iterator[tuple[str, int]]:
+def server(project: Path, model: Path | None = None) -> Iterator[tuple[str, int]]:
     """A server of a project in a process of its own: its address and process id."""
-    settings = ServeSettings(project=project).model_dump_json()
+    settings = ServeSettings(project=project, model=model).model_dump_json()
     process = subprocess.Popen([sys.executable, "-c", _SERVE, settings], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

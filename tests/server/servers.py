@@ -6,21 +6,38 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
+from typing import IO
 
 import numpy as np
 import tifffile
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from useg.server import ServeSettings
+from useg.server import ServeSettings, child
 from useg.server.app import create_app
+from useg.server.child import Child
 
 PORT = 8440
 ROOT = Path(__file__).resolve().parents[2]
+SHORTLY = (
+    "network.depth=1",
+    "network.width=4",
+    "samples.batch=1",
+    "machine.threads=1",
+    "machine.precision=float32",
+    "validations=1",
+)
+SHORT = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import servers
+servers.child.start = servers.short_training
+"""
+"""For `running`: its trainings are short."""
 
 _RUN = """
 import sys
@@ -28,6 +45,17 @@ exec(sys.argv[2])
 from useg.server import ServeSettings, serve
 serve(ServeSettings.model_validate_json(sys.argv[1]), lambda url: print(url, flush=True))
 """
+
+
+_start = child.start
+
+
+def short_training(arguments: Sequence[str], output: IO[bytes], steps: int = 12) -> Child:
+    """As `useg.server.child.start`, but a few steps of a small network in the place of minutes."""
+    at = list(arguments).index("--minutes")
+    return _start(
+        [*arguments[:at], f"--steps={steps}", *(f"--set={each}" for each in SHORTLY), *arguments[at + 2 :]], output
+    )
 
 
 def client_of(**changes: object) -> TestClient:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from looks import FAINT, SMALL, UNNAMED
 from PIL import Image
-from servers import png_of, running
+from servers import SHORT, png_of, running, tiff_of
 
 from models import make_card, make_network
 from useg.server import ServeSettings
@@ -71,7 +72,7 @@ class Place:
 def served(root: Path, model: Path | None) -> Iterator[Place]:
     folder, shots = root / "project", root / "shots"
     shots.mkdir()
-    with running(ServeSettings(project=folder, model=model), root / "log") as (_, url):
+    with running(ServeSettings(project=folder, model=model), root / "log", before=SHORT) as (_, url):
         yield Place(url, folder, shots)
     assert (root / "log").read_text() == ""
 
@@ -280,6 +281,31 @@ def test_by_keyboard_alone(browser: Any, known: Place) -> None:
         mask = known.masks()["keys"]
         assert mask[SIZE[0] // 2, SIZE[1] // 2] != before[SIZE[0] // 2, SIZE[1] // 2]
         assert mask[0, 0] == before[0, 0]
+
+        # A stroke is one action, however many keys it took; the tools stay as they are from image to image.
+        page.keyboard.press("v")
+        page.keyboard.press("]")
+        size = page.locator("#size-value").inner_text()
+        stack = np.stack([picture(k) for k in range(11, 16)])
+        page.set_input_files("#add-files", {"name": "slices.tif", "mimeType": "image/tiff", "buffer": tiff_of(stack)})
+        wait_for_state(page, "slices", "Predicted")
+        assert page.locator("#size-value").inner_text() == size != "20 px"
+        assert page.locator("#protect[aria-checked=true]").count() == 1
+        page.locator("#viewer").focus()
+        page.keyboard.press("PageDown")
+        page.locator("#slice-value", has_text="2 of 5").wait_for()
+        page.keyboard.press("x")
+        page.keyboard.down("Shift")
+        for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+            page.keyboard.press(key)
+        page.keyboard.up("Shift")
+        page.keyboard.press("k")
+        wait_for_state(page, "slices", "Kept")
+        void = tifffile.imread(known.folder / "masks" / "slices.tif") == 255
+        assert void[1].any() and not void[[0, 2, 3, 4]].any()
+        page.keyboard.press("Control+z")
+        assert page.locator("#undo").is_disabled()
+
         # The first press of the Tab key leads past all else to the image.
         page.reload()
         page.locator("#gallery .card").first.wait_for()

@@ -93,6 +93,13 @@ def test_what_cannot_be_is_told_by_the_name_that_was_sent(
     assert got == status and said in json.loads(body)["error"] and "/" not in json.loads(body)["error"].split(":")[0]
 
 
+def test_an_image_for_which_others_would_wait_long_is_refused() -> None:
+    with client_of(max_predict=IMAGE.size - 1) as small:
+        status, _, body = ask(small, png_of(IMAGE))
+        assert status == 413 and "cell.png: has 5063 pixels" in json.loads(body)["error"]
+        assert "useg predict" in json.loads(body)["error"]
+
+
 def test_model_and_health_are_told(client: TestClient) -> None:
     told = client.get("/api/health").json()
     # A prediction that another test gave up may still be ending.

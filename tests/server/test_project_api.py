@@ -7,6 +7,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +17,10 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from servers import client_of, png_of, tiff_of
+from servers import client_of, png_of, short_training, tiff_of
 
 from models import make_model
+from useg.server import child
 
 SIZE = (48, 64)
 
@@ -250,8 +252,9 @@ def wait_for(client: TestClient, job: str) -> dict:
     return found
 
 
-def test_improving_makes_runs_and_going_back_is_possible(tmp_path: Path) -> None:
+def test_improving_makes_runs_and_going_back_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (96, 96)
+    monkeypatch.setattr(child, "start", short_training)
     with client_of(project=tmp_path / "project") as client:
         for name in ("a", "b", "c"):
             client.post("/api/images", params={"name": f"{name}.png"}, content=png_of(picture(ord(name), size)))
@@ -286,8 +289,9 @@ def test_improving_makes_runs_and_going_back_is_possible(tmp_path: Path) -> None
         assert client.get("/api/model").status_code == 503
 
 
-def test_a_training_that_is_cancelled_leaves_a_usable_run(tmp_path: Path) -> None:
+def test_a_training_that_is_cancelled_leaves_a_usable_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (96, 96)
+    monkeypatch.setattr(child, "start", partial(short_training, steps=10**6))
     with client_of(project=tmp_path / "project") as client:
         for name in ("a", "b"):
             client.post("/api/images", params={"name": f"{name}.png"}, content=png_of(picture(ord(name), size)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from pathlib import Path
 from typing import Annotated, Literal
@@ -41,6 +42,13 @@ async def predict(
     """Segment the image that the body is, and give the result as a file."""
     if to in ("geojson", "table") and not instances:
         raise HTTPException(400, f"to={to}: is made of objects; add instances=true")
+    pixels, most = math.prod(upload.header.size), services.settings.max_predict
+    if pixels > most:
+        raise HTTPException(
+            413,
+            f"{upload.name}: has {pixels} pixels, and up to {most} are predicted while others wait; predict it with "
+            "`useg predict`, or as an image of a project",
+        )
     outputs = Outputs(
         suffix=".png" if to == "png" and not instances else None,
         instances=instances,

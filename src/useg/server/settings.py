@@ -24,6 +24,7 @@ class ServeSettings(BaseModel):
         host: the address to listen on. port: None takes `PORT`, or one of the next ten that is free.
         token: that a client must know; None lets all in where `host` is this machine alone, and makes one elsewhere.
         max_upload: bytes of a request's body. max_pixels: of an image that is uploaded, as its header claims.
+        max_predict: pixels of one that is uploaded to be predicted at once, for whose end all others wait.
         queue: predictions that may wait while one runs.
         patience: seconds that a client may let pass without sending, or be behind the least pace.
         device, max_memory: see `useg.predict.PredictSettings`.
@@ -38,6 +39,7 @@ class ServeSettings(BaseModel):
     token: str | None = None
     max_upload: int = Field(2**31, gt=0)
     max_pixels: int = Field(16384 * 16384, gt=0)
+    max_predict: int = Field(8192 * 8192, gt=0)
     queue: int = Field(4, ge=0)
     patience: float = Field(30.0, gt=0)
     device: str = "auto"

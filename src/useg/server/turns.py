@@ -28,6 +28,7 @@ IDLE_SECONDS = 2.0
 @dataclass
 class _Turn:
     work: Callable[[threading.Event], Any] | None
+    begun: float = 0.0
     future: Future[Any] = field(default_factory=Future)
     left: threading.Event = field(default_factory=threading.Event)
 
@@ -117,7 +118,8 @@ class Turns:
             ahead = len(self._waiting) + self.busy
             if ahead > self._most:
                 mean = sum(self._seconds) / len(self._seconds)
-                wait = min(120, max(1, math.ceil(mean * ahead)))
+                lasts = time.monotonic() - self._running.begun if self._running else 0.0
+                wait = min(120, max(1, math.ceil(max(mean * ahead, lasts))))
                 raise HTTPException(
                     429, f"busy: {ahead} before you; try again in {wait} s", headers={"Retry-After": str(wait)}
                 )
@@ -155,11 +157,11 @@ class Turns:
                 if self._closed:
                     return
                 turn = self._running = self._waiting.popleft()
-            begun, tidy = time.monotonic(), False
+                turn.begun, tidy = time.monotonic(), False
             _do(turn)
             with self._change:
                 self._running = None
-                self._seconds.append(time.monotonic() - begun)
+                self._seconds.append(time.monotonic() - turn.begun)
             del turn
 
 

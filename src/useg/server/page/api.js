@@ -1,6 +1,6 @@
 /** What the page asks of the server: JSON, bytes and events, with one kind of error. */
 
-const BUSY_TRIES = 20;
+const BUSY_MS = 600_000; // that a request waits for others
 const PING_MS = 2000;
 
 /** An answer that says no, or no answer at all: then there is no `status`. */
@@ -84,10 +84,11 @@ export class Api extends EventTarget {
     }
 
     async #ask(path, init) {
-        for (let tries = 1; ; tries++) {
+        const begun = performance.now();
+        for (;;) {
             const response = await this.#reach(path, init);
             if (response.ok) return response;
-            if (response.status !== 429 || tries >= BUSY_TRIES) throw await refusal(response);
+            if (response.status !== 429 || performance.now() - begun > BUSY_MS) throw await refusal(response);
             await pause(1000 * Math.min(30, Math.max(0.2, Number(response.headers.get("Retry-After")) || 1)));
         }
     }

@@ -36,6 +36,7 @@ export class App {
     image = null;
     #opening = 0; // counts, so that an image that comes late does not replace a later one
     #busy = [];
+    #tools = null; // as they were set on the image before
     #refreshSoon = later(400, () => this.refresh().catch(() => {}));
 
     constructor() {
@@ -203,6 +204,7 @@ export class App {
     #show(name, view, labels) {
         this.viewer.open(name, view);
         this.image = new Session(this.api, this.viewer, name, view, labels, this.project);
+        if (this.#tools) this.image.tools = this.#tools;
         this.image.addEventListener("change", () => this.#changed());
         this.image.addEventListener("pick", ({ detail }) => {
             this.toolbar.picked(detail.tool);
@@ -270,6 +272,7 @@ export class App {
         if (!image) return true;
         await image.saver.flush();
         if (image.saver.dirty && !(await sureToLeave())) return false;
+        this.#tools = image.tools;
         image.close();
         this.image = null;
         return true;

@@ -13,6 +13,7 @@ const OWN = [
     ["+ − and arrows", "zoom and move"],
     ["W", "whole image"],
     ["Enter", "paint at the cross in the middle, while the image has the focus"],
+    ["Shift with arrows", "paint along the way of the cross"],
     ["X", "paint “not annotated”"],
     ["O", "show or hide the labels"],
     ["L", "labels as areas or outlines"],

@@ -12,6 +12,7 @@ export const SHORTCUTS = [
     ["I", "pick the class or object under the pointer (Alt with any tool)"],
     ["[ and ]", "smaller and larger brush"],
     ["0 to 9", "class to paint with"],
+    ["V", "protect: brush and polygon leave other classes and objects as they are"],
     ["N", "new object"],
     ["J", "join: click the objects that belong to the selected one"],
     ["S", "split: each separate piece of the object becomes one"],
@@ -42,6 +43,7 @@ export function actionOf(editor, { key, target, ctrlKey, metaKey, altKey, shiftK
         const step = Math.max(1, Math.round(editor.size / 8));
         return () => editor.choose({ size: editor.size + (key === "]" ? step : -step) });
     }
+    if (letter === "v") return () => editor.choose({ protect: !editor.protect });
     return editor.drawing ? polygonAction(editor, key) : labelAction(editor, key);
 }
 

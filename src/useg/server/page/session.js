@@ -74,11 +74,22 @@ export class Session extends EventTarget {
 
     /** Put other labels in the place of these, which are dropped; the tools stay as they are. */
     replace(labels, project) {
-        const { tool, size, value } = this.editor;
-        const same = this.layer.kind === project.kind && value < project.classes.length;
+        const { tools } = this;
         this.close();
         this.#take(labels, project);
-        Object.assign(this.editor, { tool, size }, same && project.kind === "classes" ? { value } : {});
+        this.tools = tools;
+    }
+
+    /** What the tools are set to, also for the next image; an object is only of this one. */
+    get tools() {
+        const { tool, size, protect, value } = this.editor;
+        return { tool, size, protect, value: this.layer.kind === "classes" ? value : null };
+    }
+
+    set tools({ value, ...others }) {
+        const { kind, none, colours } = this.layer;
+        const known = kind === "classes" && value !== null && (value < colours.length || value === none);
+        Object.assign(this.editor, others, known ? { value } : {});
     }
 
     /** Write other labels over these, as a change of this image. */

@@ -1,4 +1,4 @@
-/** The tools over the image: which one, how wide, undo and redo, zoom. */
+/** The tools over the image: which one, how wide, what it leaves alone, undo and redo, zoom. */
 
 import { arrows, byId, choose, icon, make, setText } from "./dom.js";
 
@@ -27,6 +27,7 @@ export class Toolbar {
         byId("undo").addEventListener("click", () => this.#edit("undo"));
         byId("redo").addEventListener("click", () => this.#edit("redo"));
         byId("size").addEventListener("input", () => this.#resize());
+        byId("protect").addEventListener("click", () => this.#editor?.choose({ protect: !this.#editor.protect }));
         byId("zoom-in").addEventListener("click", () => app.viewer.zoomBy(ZOOM));
         byId("zoom-out").addEventListener("click", () => app.viewer.zoomBy(1 / ZOOM));
         byId("zoom-fit").addEventListener("click", () => app.viewer.fit());
@@ -64,6 +65,7 @@ export class Toolbar {
         byId("tools").querySelector("[data-value=merge]").hidden = this.#app.project.kind !== "instances";
         byId("undo").disabled = !editor?.canUndo;
         byId("redo").disabled = !editor?.canRedo;
+        byId("protect").setAttribute("aria-checked", String(Boolean(editor?.protect)));
         if (!editor) return;
         byId("size").value = Math.round((100 * Math.log(editor.size)) / Math.log(GREATEST));
         this.#showSize();

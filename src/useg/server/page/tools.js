@@ -137,7 +137,7 @@ export class Editor extends EventTarget {
 
     /**
      * Change what is painted with, and say so by "pick".
-     * @param {{tool?: string, size?: number, value?: number}} what
+     * @param {{tool?: string, size?: number, value?: number, protect?: boolean}} what
      */
     choose(what) {
         Object.assign(this, what);
