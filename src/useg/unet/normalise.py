@@ -96,12 +96,16 @@ def _padding(values: Shaped[np.ndarray, "c n"]) -> Bool[np.ndarray, " n"]:
     finite = np.isfinite(values).all(0)
     found = np.zeros(finite.shape, bool)
     if finite.any():
-        for ends in (values[:, finite].min(1), values[:, finite].max(1)):
-            near = np.ptp(values[:, finite], axis=1) / 100
-            away = np.abs(values.astype(np.float64) - ends[:, None])
-            filled = (away == 0).all(0)
-            count, close = np.count_nonzero(filled), np.count_nonzero((away <= near[:, None]).all(0))
-            if count > PADDING_SHARE * filled.size and count > PADDING_SPIKE * (close - count):
+        known = values if finite.all() else values[:, finite]
+        for ends in (known.min(1), known.max(1)):
+            filled = (values == ends[:, None]).all(0)
+            count = np.count_nonzero(filled)
+            if count <= PADDING_SHARE * filled.size:
+                continue
+            near = np.ptp(known, axis=1) / 100
+            away = np.abs(values.astype(np.float64) - ends.astype(np.float64)[:, None])
+            close = np.count_nonzero((away <= near[:, None]).all(0))
+            if count > PADDING_SPIKE * (close - count):
                 found |= filled
     # What fills almost all of an image is no padding.
     return found if np.count_nonzero(found) < 0.9 * found.size else np.zeros_like(found)

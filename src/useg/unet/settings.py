@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from useg.unet.geometry import Geometry
+
+_geometry = cache(Geometry)
+"""Of axes that are alike one is made, which then works out each of its numbers once."""
 
 
 class UNetSettings(BaseModel):
@@ -74,7 +78,7 @@ class UNetSettings(BaseModel):
         head: Literal[1, 3] = 1 if self.head == "1x1" else 3
         flat, pools = self.flat or (0,) * self.dims, self.pools or (None,) * self.dims
         return tuple(
-            Geometry(self.depth, self.padding, self.up_kernel, head, self.patch, levels, halved)
+            _geometry(self.depth, self.padding, self.up_kernel, head, self.patch, levels, halved)
             for levels, halved in zip(flat, pools, strict=True)
         )
 
