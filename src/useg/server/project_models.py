@@ -94,7 +94,7 @@ class NewClass(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=100)
-    colour: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$")
+    colour: str | None = Field(default=None, pattern="^#[0-9a-fA-F]{6}$")
 
     @property
     def named(self) -> tuple[str, tuple[int, int, int] | None]:
@@ -171,7 +171,7 @@ class Minutes(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    minutes: float = Field(3.0, ge=0.05, le=120)
+    minutes: float = Field(default=3.0, ge=0.05, le=120)
 
 
 class Ranking(BaseModel):
