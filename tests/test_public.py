@@ -14,6 +14,7 @@ from useg.errors import UsegError
 
 NAMES = {
     "BorderSettings",
+    "LossSettings",
     "Predictor",
     "UNet",
     "UNetSettings",
@@ -95,7 +96,10 @@ def test_every_error_is_ours_and_a_builtin() -> None:
 def test_users_see_types(tmp_path: Path) -> None:
     """`mypy --strict` on a file of a user's: no public name is Any, and a wrong call is told."""
     names = sorted(NAMES)
-    lines = ["import useg", *(f"reveal_type(useg.{name})" for name in names), 'useg.UNet(1, 2, padding="none")']
+    lines = ["import torch, useg", *(f"reveal_type(useg.{name})" for name in names)]
+    # Settings need no plugin of mypy's to be known as optional.
+    lines += ["useg.BorderSettings(weight=5.0)", "useg.UNetSettings(depth=3)", "useg.LossSettings(dice=1.0)"]
+    lines += ["reveal_type(useg.UNet()(torch.zeros(1, 1, 572, 572)))", 'useg.UNet(1, 2, padding="none")']
     (tmp_path / "user.py").write_text("\n".join(lines))
     options = ["--strict", "--no-incremental", "--config-file=", "--follow-imports=silent"]
     command = [sys.executable, "-m", "mypy", *options, tmp_path / "user.py"]
@@ -107,4 +111,6 @@ def test_users_see_types(tmp_path: Path) -> None:
     for line, name in enumerate(names, 2):
         assert told[str(line)].startswith("Revealed type is"), (name, told)
         assert told[str(line)] != 'Revealed type is "Any"', name
+    assert told[str(len(lines) - 1)] == 'Revealed type is "torch._tensor.Tensor"'
     assert "arg-type" in told[str(len(lines))]
+    assert len(told) == len(names) + 2

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from useg.score_files import score_folders as score
     from useg.train import train
     from useg.unet.borders import BorderSettings, border_weights
-    from useg.unet.losses import segmentation_loss
+    from useg.unet.losses import LossSettings, segmentation_loss
     from useg.unet.network import UNet, crop_and_concat
     from useg.unet.settings import UNetSettings
     from useg.watch import Watcher
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BorderSettings": "useg.unet.borders:BorderSettings",
+    "LossSettings": "useg.unet.losses:LossSettings",
     "Predictor": "useg.predict:Predictor",
     "UNet": "useg.unet.network:UNet",
     "UNetSettings": "useg.unet.settings:UNetSettings",
@@ -52,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "BorderSettings",
+    "LossSettings",
     "Predictor",
     "UNet",
     "UNetSettings",

@@ -55,7 +55,7 @@ class PredictSettings(BaseModel):
 
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    max_memory: int | None = Field(None, gt=0)
+    max_memory: int | None = Field(default=None, gt=0)
     tta: bool = False
     folds: tuple[int, ...] = ()
     uncertainty: bool = False
@@ -87,6 +87,10 @@ class Prediction:
 
 class Predictor:
     """A model, ready to segment images: `useg.load("model.safetensors").predict(array)`."""
+
+    card: ModelCard
+    runner: Runner
+    settings: PredictSettings
 
     def __init__(self, card: ModelCard, runner: Runner, settings: PredictSettings | None = None) -> None:
         self.card, self.runner = card, runner

@@ -55,10 +55,10 @@ class DataSettings(_Section):
     unlabelled: Literal["auto", "background", "ignore"] = "auto"
     masks: Literal["auto", "classes", "instances"] = "auto"
     alpha: bool = False
-    validation: float = Field(0.2, gt=0, lt=0.9)
-    folds: int = Field(0, ge=0)
-    fold: int = Field(0, ge=0)
-    share: float = Field(1.0, gt=0, le=1)
+    validation: float = Field(default=0.2, gt=0, lt=0.9)
+    folds: int = Field(default=0, ge=0)
+    fold: int = Field(default=0, ge=0)
+    share: float = Field(default=1.0, gt=0, le=1)
     seen: str = ""
     validation_names: list[str] = []
     fingerprint: str = ""
@@ -92,8 +92,8 @@ class StartSettings(_Section):
 class BudgetSettings(_Section):
     """When training ends: after `minutes`, all included, or after `steps`; where both are set, whatever comes first."""
 
-    minutes: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1)
 
 
 class MachineSettings(_Section):
@@ -106,7 +106,7 @@ class MachineSettings(_Section):
 
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int = Field(0, ge=0, le=1024)
+    threads: int = Field(default=0, ge=0, le=1024)
 
 
 class Settings(_Section):
@@ -122,8 +122,8 @@ class Settings(_Section):
     """
 
     recipe: Literal["auto", "paper"] = "auto"
-    seed: int = Field(0, ge=0)
-    validations: int = Field(10, ge=1)
+    seed: int = Field(default=0, ge=0)
+    validations: int = Field(default=10, ge=1)
     score_shift: list[float] = []
     track: list[Tracker] = []
     data: DataSettings = DataSettings()

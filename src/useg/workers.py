@@ -32,7 +32,7 @@ class WorkerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: int = Field(1, ge=1)
+    workers: int = Field(default=1, ge=1)
     scheduler: str = ""
 
     @property

@@ -37,21 +37,21 @@ class AugmentSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rotate: float = Field(180.0, ge=0, le=180)
-    tilt: float = Field(0.0, ge=0, le=180)
-    scale: float = Field(0.15, ge=0, le=1)
+    rotate: float = Field(default=180.0, ge=0, le=180)
+    tilt: float = Field(default=0.0, ge=0, le=180)
+    scale: float = Field(default=0.15, ge=0, le=1)
     mirror_x: bool = True
     mirror_y: bool = True
     mirror_z: bool = False
     transpose: bool = True
     spacing: tuple[PositiveFloat, ...] = ()
-    elastic_grid: int = Field(3, ge=2, le=32)
-    elastic_sd: float = Field(10.0, ge=0)
-    contrast: float = Field(0.2, ge=0, le=2)
-    brightness: float = Field(0.2, ge=0, le=2)
-    gamma: float = Field(0.15, ge=0, le=1)
-    noise: float = Field(0.15, ge=0)
-    blur: float = Field(1.0, ge=0)
+    elastic_grid: int = Field(default=3, ge=2, le=32)
+    elastic_sd: float = Field(default=10.0, ge=0)
+    contrast: float = Field(default=0.2, ge=0, le=2)
+    brightness: float = Field(default=0.2, ge=0, le=2)
+    gamma: float = Field(default=0.15, ge=0, le=1)
+    noise: float = Field(default=0.15, ge=0)
+    blur: float = Field(default=1.0, ge=0)
 
 
 NO_AUGMENTATION = AugmentSettings(

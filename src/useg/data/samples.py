@@ -42,9 +42,9 @@ class SampleSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    crop: tuple[int, ...] = Field((256, 256), min_length=2, max_length=3)
-    batch: int = Field(4, ge=1)
-    rare_share: float = Field(0.0, ge=0, le=1)
+    crop: tuple[int, ...] = Field(default=(256, 256), min_length=2, max_length=3)
+    batch: int = Field(default=4, ge=1)
+    rare_share: float = Field(default=0.0, ge=0, le=1)
     rare_classes: list[int] = []
 
 

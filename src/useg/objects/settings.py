@@ -20,9 +20,9 @@ class SeparateSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    threshold: float = Field(0.5, ge=0, le=1)
-    seed_threshold: float = Field(0.5, ge=0, le=1)
-    smallest: int = Field(1, ge=1)
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    seed_threshold: float = Field(default=0.5, ge=0, le=1)
+    smallest: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _seeds_are_inside(self) -> SeparateSettings:

@@ -94,7 +94,7 @@ class NewClass(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=100)
-    colour: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$")
+    colour: str | None = Field(default=None, pattern="^#[0-9a-fA-F]{6}$")
 
     @property
     def named(self) -> tuple[str, tuple[int, int, int] | None]:

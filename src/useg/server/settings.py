@@ -35,7 +35,7 @@ class ServeSettings(BaseModel):
     project: Path | None = None
     model: Path | None = None
     host: str = "127.0.0.1"
-    port: int | None = Field(None, ge=1, le=65535)
+    port: int | None = Field(default=None, ge=1, le=65535)
     token: str | None = None
     max_upload: int = Field(2**31, gt=0)
     max_pixels: int = Field(16384 * 16384, gt=0)
@@ -43,7 +43,7 @@ class ServeSettings(BaseModel):
     queue: int = Field(4, ge=0)
     patience: float = Field(30.0, gt=0)
     device: str = "auto"
-    max_memory: int | None = Field(None, gt=0)
+    max_memory: int | None = Field(default=None, gt=0)
 
     def require_token(self) -> None:
         """See that none but this machine is let in without a token.

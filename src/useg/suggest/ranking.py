@@ -32,8 +32,8 @@ class SuggestSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    count: int = Field(10, ge=1)
-    region: int = Field(512, ge=32)
+    count: int = Field(default=10, ge=1)
+    region: int = Field(default=512, ge=32)
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,11 @@ class BorderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: float = Field(10.0, ge=0, allow_inf_nan=False)
-    sigma: float = Field(5.0, gt=0, allow_inf_nan=False)
-    background: float = Field(1.0, ge=0, le=1)
-    background_sigma: float = Field(10.0, gt=0, allow_inf_nan=False)
-    widen: int = Field(0, ge=0, le=8)
+    weight: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    sigma: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    background: float = Field(default=1.0, ge=0, le=1)
+    background_sigma: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    widen: int = Field(default=0, ge=0, le=8)
 
     @property
     def on(self) -> bool:

@@ -35,8 +35,8 @@ class LossSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cross_entropy: float = Field(1.0, ge=0)
-    dice: float = Field(0.0, ge=0)
+    cross_entropy: float = Field(default=1.0, ge=0)
+    dice: float = Field(default=0.0, ge=0)
     class_weights: list[Annotated[float, Field(ge=0)]] = []
     borders: BorderSettings = BorderSettings(weight=0)
 
@@ -52,7 +52,7 @@ class LossSettings(BaseModel):
 def segmentation_loss(
     scores: Float[Tensor, "n k *size"],
     labels: Integer[Tensor, "n *size"],
-    settings: LossSettings,
+    settings: LossSettings = LossSettings(),
     weights: Float[Tensor, "n *size"] | None = None,
     *,
     total: Total = whole,

@@ -95,8 +95,8 @@ class ModelCard(BaseModel):
     ignore: int | None = None
     alpha: bool = False
     score_shift: list[float]
-    temperature: float = Field(1.0, gt=0)
-    members: int = Field(1, ge=1, le=MOST_MEMBERS)
+    temperature: float = Field(default=1.0, gt=0)
+    members: int = Field(default=1, ge=1, le=MOST_MEMBERS)
     flips: list[Literal["x", "y", "transpose"]] = []
     objects: SeparateSettings | None = None
     input: InputSeen

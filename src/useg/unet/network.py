@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from useg.errors import SizeError
-from useg.unet.geometry import Rise
+from useg.unet.geometry import Geometry, Rise
 from useg.unet.settings import UNetOptions, UNetSettings
 
 STRIP_ROWS, STRIP_PIXELS = 32, 1 << 17
@@ -57,6 +57,15 @@ class UNet(nn.Module):
         SizeError: (when called) a size does not fit; the message names the nearest ones that do.
         pydantic.ValidationError: a keyword is not a setting or has a value that it cannot have.
     """
+
+    settings: UNetSettings
+    geometry: Geometry
+    axes: tuple[Geometry, ...]
+
+    if TYPE_CHECKING:  # torch leaves open what calling a module gives
+
+        def __call__(self, image: Tensor, keep: Sequence[slice] | None = None) -> Tensor:
+            """Scores, see `forward`."""
 
     def __init__(self, in_channels: int = 1, classes: int = 2, **settings: Unpack[UNetOptions]) -> None:
         super().__init__()

@@ -31,13 +31,13 @@ class OptimiserSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["muon", "adamw", "sgd"] = "muon"
-    learning_rate: float = Field(1e-2, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    momentum: float = Field(0.95, ge=0, lt=1)
+    learning_rate: float = Field(default=1e-2, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    momentum: float = Field(default=0.95, ge=0, lt=1)
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: float = Field(0.05, ge=0, lt=1)
-    clip: float = Field(5.0, gt=0)
-    average: float = Field(0.05, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    clip: float = Field(default=5.0, gt=0)
+    average: float = Field(default=0.05, ge=0, lt=1)
 
 
 def make_optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:

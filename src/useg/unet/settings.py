@@ -38,13 +38,13 @@ class UNetSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    in_channels: int = Field(1, ge=1)
-    classes: int = Field(2, ge=2, le=255)
+    in_channels: int = Field(default=1, ge=1)
+    classes: int = Field(default=2, ge=2, le=255)
     dims: Literal[2, 3] = 2
-    depth: int = Field(4, ge=0, le=8)
-    width: int = Field(64, ge=1)
+    depth: int = Field(default=4, ge=0, le=8)
+    width: int = Field(default=64, ge=1)
     doubling: Literal["after_pool", "before_pool"] = "after_pool"
-    doublings: int | None = Field(None, ge=0)
+    doublings: int | None = Field(default=None, ge=0)
     padding: Literal["valid", "same"] = "valid"
     norm: Literal["none", "batch", "batch_after_relu"] = "none"
     up_kernel: Literal[2, 3] = 2
@@ -52,7 +52,7 @@ class UNetSettings(BaseModel):
     patch: Literal[1, 2, 4] = 1
     flat: tuple[int, ...] = ()
     pools: tuple[int, ...] = ()
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _one_way_out(self) -> UNetSettings:
