@@ -194,16 +194,17 @@ def _require_partners(mine: dict[str, Path], theirs: dict[str, Path], folder: Pa
 
 
 def files_by_stem(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by stem; hidden files and files of other kinds are passed over."""
+    """Image files of a folder by stem, and folders of DICOM slices; hidden and other files are passed over."""
     found: dict[str, Path] = {}
     passed: Counter[str] = Counter()
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "Thumbs.db":
             continue
-        if not files.is_image_file(path):
+        series = files.is_series(path)
+        if not series and not files.is_image_file(path):
             passed[path.name[len(stem_of(path)) :] or path.name] += 1
             continue
-        name = stem_of(path)
+        name = unicodedata.normalize("NFC", path.name) if series else stem_of(path)
         if name in found:
             raise DataError(f"{path}: {found[name].name} has the same name; keep one of the two")
         found[name] = path
