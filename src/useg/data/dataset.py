@@ -97,8 +97,13 @@ def middle_plane(array: Shaped[np.ndarray, "*any"], dims: int) -> Shaped[np.ndar
 
 
 def stem_of(path: Path) -> str:
-    """Name without suffix (.nii.gz and .ome.tif count as one), in Unicode NFC: macOS splits umlauts."""
+    """Name without suffix (.nii.gz and .ome.tif count as one), in Unicode NFC: macOS splits umlauts.
+
+    A folder of slices, often called by numbers with points, has none.
+    """
     name = unicodedata.normalize("NFC", path.name)
+    if path.is_dir() and not files.is_image_file(path):
+        return name
     for suffix in DOUBLE_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
@@ -200,11 +205,10 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "Thumbs.db":
             continue
-        series = files.is_series(path)
-        if not series and not files.is_image_file(path):
+        if not files.is_image_file(path) and not files.is_series(path):
             passed[path.name[len(stem_of(path)) :] or path.name] += 1
             continue
-        name = unicodedata.normalize("NFC", path.name) if series else stem_of(path)
+        name = stem_of(path)
         if name in found:
             raise DataError(f"{path}: {found[name].name} has the same name; keep one of the two")
         found[name] = path
