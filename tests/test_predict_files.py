@@ -1,6 +1,7 @@
 """Many files: finished ones are skipped, bad ones reported, and no file is ever half written."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,10 @@ def test_a_folder_of_slices_is_a_volume_for_a_model_of_volumes(tmp_path: Path) -
         save_dicom(folder / f"{z}.dcm", np.zeros((4, 5), np.uint8), position=(0, 0, z))
     assert find_inputs([folder]) == sorted(folder.iterdir())
     assert find_inputs([folder], volumes=True) == [folder]
+    # In a folder of such folders each is one, under its whole name.
+    for name in ("scan.1", "scan.2"):
+        shutil.copytree(folder, tmp_path / "scans" / name)
+    assert [path.name for path in find_inputs([tmp_path / "scans"], volumes=True)] == ["scan.1", "scan.2"]
 
 
 def test_a_volume_is_refused_by_a_model_of_images(tmp_path: Path, model: Path) -> None:

@@ -115,7 +115,7 @@ def find_inputs(inputs: Iterable[Path], *, volumes: bool = False) -> list[Path]:
     found: list[Path] = []
     for path in inputs:
         if path.is_dir() and not is_image_file(path) and not (volumes and is_series(path)):
-            inside = _images_in(path) or _images_in(path / "images")
+            inside = _images_in(path, volumes) or _images_in(path / "images", volumes)
             if not inside:
                 raise MissingError(f"{path}: no images in this folder; give a folder of images, or files")
             found += inside
@@ -361,5 +361,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if is_image_file(f)) if folder.is_dir() else []
+def _images_in(folder: Path, volumes: bool) -> list[Path]:
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in there if is_image_file(path) or (volumes and is_series(path))]

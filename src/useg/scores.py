@@ -20,8 +20,8 @@ from useg.metrics.surface import SurfaceScores, surface_distances, surface_score
 from useg.metrics.warping import warping_error
 
 Surfaces = Literal["none", "volumes", "all"]
-"""Of which images surface distances are measured. Of volumes they take a hundredth of the time of a prediction, of
-large images half of it."""
+"""Of which images surface distances are measured. Of volumes they take less than a tenth of the time of a prediction,
+of large images up to half of it."""
 
 
 class Honesty(NamedTuple):

@@ -20,6 +20,7 @@ from useg.data.dataset import (
 from useg.data.judge import Seen, legend_of, survey
 from useg.data.legend import Legend, count_values, to_classes
 from useg.errors import DataError, MissingError
+from useg.images import write_labels
 from useg.labels import IGNORE
 
 HERE = Path("m.png")
@@ -293,3 +294,13 @@ def test_progress_is_told_after_each(tmp_path: Path) -> None:
     examples = load_examples(pairs, BINARY, lambda done, total: told.append((done, total)))
     assert [example.name for example in examples] == ["a", "b"]
     assert told == [(1, 2), (2, 2)]
+
+
+def test_a_folder_of_dicom_slices_is_an_image(tmp_path: Path) -> None:
+    for name in ("scan.1", "scan.2"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "0001").write_bytes(bytes(128) + b"DICM")
+        write_labels(tmp_path / "masks" / f"{name}.nii.gz", np.zeros((2, 3, 4), int))
+    (tmp_path / "images" / "notes").mkdir()
+    found = find_pairs(tmp_path)
+    assert [(pair.name, pair.image.is_dir()) for pair in found] == [("scan.1", True), ("scan.2", True)]

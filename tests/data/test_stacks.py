@@ -15,6 +15,7 @@ from useg.data.check import check_pairs
 from useg.data.dataset import load_example
 from useg.data.layouts import Layout, find_layout
 from useg.data.prepare import check_layout, prepare
+from useg.data.stacks import whole_stacks
 from useg.errors import DataError
 from useg.images import files, tiff
 
@@ -215,3 +216,17 @@ def test_the_command_tells_what_it_found(tmp_path: Path) -> None:
     assert found["layout"]["images"] == {"train": 20, "val": 0, "test": 0}
     assert found["summary"]["images"] == 20 and found["summary"]["sizes"] == {"40 x 48": 20}
     assert [problem["severity"] for problem in found["problems"]] == ["warning"]
+
+
+def test_a_stack_alone_is_a_volume_where_those_trained_on_are(tmp_path: Path) -> None:
+    for number in range(2):
+        write(tmp_path / "train", f"images/{number}.tif", f"masks/{number}.tif", pages=5)
+    write(tmp_path / "test", "images/a.tif", "masks/a.tif", pages=5)
+    layout = find_layout(tmp_path)
+    assert [(pair.name, pair.page) for pair in (*layout.train, *layout.test)] == [("0", None), ("1", None), ("a", None)]
+    alone = find_layout(tmp_path / "test").train
+    assert len(alone) == 5
+    assert whole_stacks(layout.test) == layout.test
+    assert [(pair.image, pair.mask, pair.page) for pair in whole_stacks(alone)] == [
+        (pair.image, pair.mask, None) for pair in layout.test
+    ]

@@ -66,4 +66,4 @@ def test_the_worst_slices_lie_apart() -> None:
     assert worst_slices(wrong) == (20, 5, 30)
     assert worst_slices(np.zeros((4, 3, 3), bool)) == ()
     words = sheet_of(wrong.shape, (20, 0, 0), slices=worst_slices(wrong)).words
-    assert words == "slice 21, row 1, column 1; below, 21, 6, 31"
+    assert words == "slice 21, row 1, column 1; below, slices 21, 6, 31"

@@ -16,9 +16,9 @@ from skimage.transform import downscale_local_mean
 from models import SMALL, files_of, make_card, make_image, make_model, make_network
 from useg.data.dataset import Pair, load_example
 from useg.data.prepare import prepare
-from useg.errors import OutputError, SettingsError
+from useg.errors import OutputError
 from useg.evaluate import legend_of_model
-from useg.images.files import read, read_header, read_mask
+from useg.images.files import read, read_header, read_mask, write_labels
 from useg.images.image import COLOUR
 from useg.predict import Predictor, PredictSettings
 from useg.settings import DataSettings, Settings, save_settings
@@ -237,10 +237,27 @@ def test_bad_files_are_reported_and_the_others_go_on(tmp_path: Path, predictor: 
     assert told == [("good.png", True), *((path.name, False) for path, _ in found.failed)]
 
 
-def test_models_of_volumes_are_refused(tmp_path: Path) -> None:
+def test_volumes_are_suggested_and_exported_whole(tmp_path: Path) -> None:
     predictor = Predictor.load(make_model(tmp_path, dims=3), CPU)
-    with pytest.raises(SettingsError, match="volumes"):
-        suggest(predictor, save(tmp_path / "new", {"a": textured(0)}))
+    sources = [tmp_path / "new" / f"{name}.nrrd" for name in "abc"]
+    for seed, path in enumerate(sources):
+        write_labels(path, np.stack([textured(seed, grain=1 + seed, size=(30, 40))] * 8))
+    found = suggest(predictor, [*sources, *save(tmp_path / "new", {"flat": textured(0)})])
+    assert sorted(names(found)) == ["a", "b", "c"] and all("voxels" in one.reason for one in found.chosen)
+    assert [path.name for path, _ in found.failed] == ["flat.png"]
+    assert contact_sheet_of(predictor, found.chosen).ndim == 3
+    export_suggestions(predictor, found.chosen, tmp_path / "out")
+    for path in sources:
+        assert (tmp_path / "out/images" / path.name).read_bytes() == path.read_bytes()
+        proposal = predictor.objects(predictor.predict(read(path)))
+        np.testing.assert_array_equal(read_mask(tmp_path / "out/masks" / path.name), proposal)
+
+
+def test_a_volume_beyond_memory_is_told(tmp_path: Path) -> None:
+    write_labels(tmp_path / "a.nrrd", np.zeros((64, 64, 64), int))
+    little = Predictor.load(make_model(tmp_path, dims=3), CPU.model_copy(update={"max_memory": 1_000_000}))
+    found = suggest(little, [tmp_path / "a.nrrd"])
+    assert not found.chosen and "too large for the memory allowed" in found.failed[0][1]
 
 
 def test_an_image_beyond_memory_is_looked_at_in_regions(tmp_path: Path, predictor: Predictor) -> None:
@@ -342,6 +359,6 @@ def test_checksums_tell_pixels_not_layouts(seed: int) -> None:
 
 
 def test_images_are_halved_as_scikit_image_does_it() -> None:
-    for size in ((8, 6), (7, 12), (3, 5)):
+    for size in ((8, 6), (7, 12), (3, 5), (4, 7, 6)):
         gray = np.random.default_rng(0).normal(size=size).astype(np.float32)
-        np.testing.assert_array_equal(halved(gray), downscale_local_mean(gray, (2, 2)))
+        np.testing.assert_array_equal(halved(gray), downscale_local_mean(gray, (2,) * gray.ndim))

@@ -148,8 +148,8 @@ def suggest(
 
     if export:
         require_new_folder(export)
-    known, sources = annotated_in(model), find_inputs(inputs)
     predictor = Predictor.load(model, PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta))
+    known, sources = annotated_in(model), find_inputs(inputs, volumes=predictor.card.network.dims == 3)
     with progress_bar("looking", len(known) + len(sources)) as advance:
         found = find_suggestions(
             predictor,

@@ -97,8 +97,13 @@ def middle_plane(array: Shaped[np.ndarray, "*any"], dims: int) -> Shaped[np.ndar
 
 
 def stem_of(path: Path) -> str:
-    """Name without suffix (.nii.gz and .ome.tif count as one), in Unicode NFC: macOS splits umlauts."""
+    """Name without suffix (.nii.gz and .ome.tif count as one), in Unicode NFC: macOS splits umlauts.
+
+    A folder of slices, often called by numbers with points, has none.
+    """
     name = unicodedata.normalize("NFC", path.name)
+    if path.is_dir() and not files.is_image_file(path):
+        return name
     for suffix in DOUBLE_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
@@ -194,13 +199,13 @@ def _require_partners(mine: dict[str, Path], theirs: dict[str, Path], folder: Pa
 
 
 def files_by_stem(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by stem; hidden files and files of other kinds are passed over."""
+    """Image files of a folder by stem, and folders of DICOM slices; hidden and other files are passed over."""
     found: dict[str, Path] = {}
     passed: Counter[str] = Counter()
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "Thumbs.db":
             continue
-        if not files.is_image_file(path):
+        if not files.is_image_file(path) and not files.is_series(path):
             passed[path.name[len(stem_of(path)) :] or path.name] += 1
             continue
         name = stem_of(path)

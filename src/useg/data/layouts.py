@@ -28,7 +28,7 @@ from useg.data.legend_file import NAMES as LEGEND_NAMES
 from useg.data.legend_file import find_legend, from_json
 from useg.data.outlines import from_coco, from_labelme, is_coco, is_labelme, load_json
 from useg.data.project_file import PROJECT, Kind, is_project, read_project
-from useg.data.stacks import annotated_pages, find_stacks, read_stacks
+from useg.data.stacks import annotated_pages, find_stacks, read_stacks, whole_stacks
 from useg.errors import DataError, MissingError
 from useg.images import files
 
@@ -121,7 +121,9 @@ def _read_splits(folder: Path) -> _Found:
         found = _recognise(place)
         if found is None:
             raise DataError(f"{place}: no layout that useg knows; put images/ and masks/ into it")
-        pairs += [replace(pair, split=part) for pair in found.pairs]
+        # A stack alone in test/ is a volume where those in train/ are volumes.
+        volumes = bool(pairs) and all(pair.page is None for pair in pairs)
+        pairs += [replace(pair, split=part) for pair in (whole_stacks(found.pairs) if volumes else found.pairs)]
         kinds.append(found.kind)
         places.append(f"{place.name}/")
         entries, legend = (entries, legend) if entries else (found.entries, found.legend)

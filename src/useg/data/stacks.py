@@ -67,6 +67,12 @@ def annotated_pages(pair: Pair, void: int | None) -> list[Pair]:
     return [replace(each, group=pair.name) for each in kept]
 
 
+def whole_stacks(pairs: Sequence[Pair]) -> list[Pair]:
+    """Stacks of which each page was a pair as one pair again, for what works on volumes."""
+    whole = (pair if pair.page is None else replace(pair, name=stem_of(pair.image), page=None) for pair in pairs)
+    return list({(pair.image, pair.mask): pair for pair in whole}.values())
+
+
 def warn_of_one_stack(pairs: Sequence[Pair]) -> list[Problem]:
     """That neighbours in a stack resemble each other: a score on one part of it says little of another stack."""
     if pairs[0].page is None or len({pair.image for pair in pairs}) > 1:

@@ -68,7 +68,7 @@ class Sheet:
     def words(self) -> str:
         """What is shown, for people; slices, rows and columns are counted from 1."""
         z, y, x = (index + 1 for index in self.through)
-        below = f"; below, {', '.join(str(index + 1) for index in self.slices)}" if self.slices else ""
+        below = f"; below, slices {', '.join(str(index + 1) for index in self.slices)}" if self.slices else ""
         return f"slice {z}, row {y}, column {x}{below}"
 
 

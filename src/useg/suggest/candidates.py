@@ -1,4 +1,4 @@
-"""What could be annotated next: an image, or a region of a large one, predicted and told in a few numbers.
+"""What could be annotated next: an image, a region of a large one, or a volume, predicted and told in a few numbers.
 
 file -> Part (pixels and probabilities, in memory one at a time) -> Candidate (what stays of it)
 """
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Num, Shaped, UInt8
 from useg import machine
 from useg.blocks import fits_in_memory
 from useg.data.dataset import evenly, in_channels
-from useg.errors import SettingsError
+from useg.errors import ImageError
 from useg.images.files import open_windows, read, read_header
 from useg.images.image import Header, Image
 from useg.images.windows import Window, Windows
@@ -110,19 +110,20 @@ def look(predictor: Predictor, source: Path, edge: int, *, page: int | None = No
     """All candidates of one file.
 
     Args:
-        edge: see `regions_of`. Of more than `MOST_REGIONS` so many are looked at.
+        edge: see `regions_of`. Of more than `MOST_REGIONS` so many are looked at. Volumes are looked at whole.
         page: of a TIFF, see `useg.images.read`.
 
     Raises:
-        ImageError, MissingError: it cannot be read, or is no image for this model.
-        SettingsError: the model works on volumes, or the memory allowed is too small for any tile.
+        ImageError, MissingError: it cannot be read, is no image for this model, or a volume too large for memory.
+        SettingsError: the memory allowed is too small for any tile.
     """
     card = predictor.card
-    if card.network.dims != 2:
-        raise SettingsError("images can be suggested, and this model works on volumes; train one on slices of them")
     header = read_header(source, page=page)
     predictor.require_input(str(source), (card.network.in_channels, *header.size))
-    regions = regions_of(header.size, edge, whole=_fits(predictor, header))
+    fits, volume = _fits(predictor, header), len(header.size) == 3
+    if volume and not fits:
+        raise ImageError(f"{source}: is a volume too large for the memory allowed; cut it into parts")
+    regions = [None] if volume else regions_of(header.size, edge, whole=fits)
     seen = []
     for part in parts_of(predictor, source, [regions[i] for i in evenly(len(regions), MOST_REGIONS)], page=page):
         doubt = doubt_of(part.probabilities, part.labels)
@@ -226,36 +227,37 @@ def _dice_lost(probabilities: Float[np.ndarray, "k *size"], labels: UInt8[np.nda
 
 
 def describe(
-    pixels: Num[np.ndarray, "c y x"], probabilities: Float[np.ndarray, "k y x"], seen: InputSeen
+    pixels: Num[np.ndarray, "c *size"], probabilities: Float[np.ndarray, "k *size"], seen: InputSeen
 ) -> Float[np.ndarray, " d"]:
     """What an image looks like, in a few numbers that do not mind a shift, a flip or a turn.
 
     Gray values (in units of the range of the training images), how they change from pixel to pixel at several scales,
     and how much of each class the model sees. The first three are `BRIGHT`, `CONTRAST` and `DETAIL`.
     """
-    low, high = np.array(seen.low, np.float32), np.array(seen.high, np.float32)
+    dims = pixels.ndim - 1
+    low, high = (np.array(ends, np.float32).reshape(-1, *[1] * dims) for ends in (seen.low, seen.high))
     scale = np.maximum(high - low, 1e-6)
     values = np.nan_to_num(subsample(pixels).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     if len(values) != len(low):
         values = in_channels(values, len(low))
-    values = ((values - low[:, None, None]) / scale[:, None, None]).clip(-2, 3)
+    values = ((values - low) / scale).clip(-2, 3)
     gray = values.mean(0)
     darkest, dark, middle, bright, brightest = np.percentile(gray, (2, 25, 50, 75, 98))
     steep = []
     for _ in range(SCALES):
-        steps = [np.abs(np.diff(gray, axis=axis)) for axis in (0, 1)]
+        steps = [np.abs(np.diff(gray, axis=axis)) for axis in range(dims)]
         steep.append(np.log(1e-3 + sum(float(each.mean()) for each in steps if each.size)))
         gray = halved(gray) if min(gray.shape) > 1 else gray
     shares = np.sqrt(probabilities.reshape(len(probabilities), -1).mean(1))
-    tones = [darkest, dark, bright, brightest, *values.mean((1, 2))]
+    tones = [darkest, dark, bright, brightest, *values.reshape(len(values), -1).mean(1)]
     return np.array([middle, brightest - darkest, steep[0] - steep[2], *tones, *steep, *shares], np.float64)
 
 
-def halved(gray: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "v u"]:
-    """Means of 2 x 2 pixels; an odd size is filled up with 0."""
+def halved(gray: Float[np.ndarray, "*size"]) -> Float[np.ndarray, "*half"]:
+    """Means of 2 pixels along each axis; an odd size is filled up with 0."""
     filled = np.pad(gray, [(0, n % 2) for n in gray.shape])
-    height, width = (n // 2 for n in filled.shape)
-    return filled.reshape(height, 2, width, 2).swapaxes(1, 2).mean((2, 3))
+    pairs = filled.reshape([edge for n in filled.shape for edge in (n // 2, 2)])
+    return pairs.mean(tuple(range(1, pairs.ndim, 2)))
 
 
 def floors(card: ModelCard) -> Float[np.ndarray, " d"]:

@@ -139,10 +139,11 @@ def reason(pick: Pick, doubt: Doubt, space: Space, name: str, card: ModelCard) -
 
 
 def _of_doubt(doubt: Doubt, card: ModelCard) -> str:
+    pixel = "voxel" if card.network.dims == 3 else "pixel"
     if doubt.unsure < 0.001:
-        return "the model is sure about almost every pixel"
+        return f"the model is sure about almost every {pixel}"
     share = f"{100 * doubt.unsure:.0f}" if doubt.unsure >= 0.01 else f"{100 * doubt.unsure:.1f}"
-    told = f"the model is unsure about {share} % of the pixels"
+    told = f"the model is unsure about {share} % of the {pixel}s"
     one, other = (card.classes[k].name for k in doubt.between)
     if doubt.at_borders < MOSTLY:
         return f"{told}, most often between '{one}' and '{other}'"

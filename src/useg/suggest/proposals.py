@@ -1,6 +1,6 @@
 """What a model suggests to annotate, for people: a contact sheet, and a data set of its proposals to correct.
 
-DIR/  images/NAME.*   the image as it is, or a region cut out of it
+DIR/  images/NAME.*   the image or volume as it is, or a region cut out of it
       masks/NAME.*    the model's proposal, in the values that the training masks have
       legend.csv      what these mean
 """
@@ -18,12 +18,21 @@ from jaxtyping import Integer, UInt8
 
 from useg.atomic import replacing, replacing_folder, require_output_folder, write_text
 from useg.data.legend import value_text
-from useg.errors import OutputError
-from useg.images.files import image_suffix, is_image_file, label_suffix, write_image, write_labels, write_picture
+from useg.errors import ImageError, OutputError
+from useg.images.files import (
+    image_suffix,
+    is_image_file,
+    is_series,
+    label_suffix,
+    write_image,
+    write_labels,
+    write_picture,
+)
 from useg.images.image import COLOUR
 from useg.objects.separate import separate
 from useg.pictures.overlay import overlay, to_gray_rgb
 from useg.pictures.palette import object_colours
+from useg.pictures.planes import fullest, sheet_of
 from useg.pictures.sheet import Captioned, contact_sheet
 from useg.predict import Predictor
 from useg.suggest.candidates import Part, parts_of
@@ -47,9 +56,12 @@ def contact_sheet_of(predictor: Predictor, chosen: Sequence[Suggestion]) -> UInt
     card, pictures = predictor.card, []
     numbers = {_key(one): number for number, one in enumerate(chosen, 1)}
     for one, part in _parts(predictor, chosen):
-        step = max(1, max(part.labels.shape) // (2 * TILE))
-        below = to_gray_rgb(part.image.array[:, ::step, ::step])
-        proposal, colours = _proposal(part, card), [c.colour for c in card.classes]
+        image, proposal, colours = part.image.array, _proposal(part, card), [c.colour for c in card.classes]
+        if proposal.ndim == 3:
+            sheet = sheet_of(proposal.shape, fullest(proposal > 0), part.image.spacing)
+            image, proposal = sheet.draw(image, np.nan), sheet.draw(proposal)
+        step = max(1, max(proposal.shape) // (2 * TILE))
+        below = to_gray_rgb(image[:, ::step, ::step])
         painted = overlay(below, proposal[::step, ::step], object_colours() if card.masks == "instances" else colours)
         number = numbers[_key(one)]
         pictures.append((number, [(f"{number}. {one.name}", below), (one.reason, painted)]))
@@ -77,11 +89,13 @@ def export_suggestions(
 
     Raises:
         OutputError: `out` is not empty, or cannot be written.
-        ImageError, MissingError: a file has changed or gone since.
+        ImageError, MissingError: a file has changed or gone since, or is a volume that is not one file or folder.
     """
     require_new_folder(out)
     for one, part in _parts(predictor, chosen):
         image, mask = _names(one, part, predictor.card)
+        if part.labels.ndim == 3 and (not _is_copied(one) or one.source.name.lower().endswith(".nhdr")):
+            raise ImageError(f"{one.source}: cannot be copied as one file; save it as .nrrd, .nii.gz or .tif")
         if _is_copied(one):
             _copy(one.source, out / "images" / image)
         else:
@@ -125,13 +139,14 @@ def _names(one: Suggestion, part: Part, card: ModelCard) -> tuple[str, str]:
         mask = ".tif" if mask == ".png" else mask
     elif _coloured(card):
         mask = ".png"
-    # A DICOM SEG numbers its segments itself.
-    return one.source.name if copied else f"{one.name}{suffix}", f"{one.name}{'.tif' if mask == '.dcm' else mask}"
+    if mask == ".dcm":  # a DICOM SEG numbers its segments itself
+        mask = ".nii.gz" if part.labels.ndim == 3 else ".tif"
+    return one.source.name if copied else f"{one.name}{suffix}", f"{one.name}{mask}"
 
 
 def _is_copied(one: Suggestion) -> bool:
-    """Whether the file goes into the data set as it is: a whole image whose name says what it is."""
-    return one.region is None and is_image_file(one.source)
+    """Whether the file, or folder of slices, goes into the data set as it is: a whole image that is known as one."""
+    return one.region is None and (is_image_file(one.source) or is_series(one.source))
 
 
 def _copy(source: Path, target: Path) -> None:

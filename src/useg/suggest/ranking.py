@@ -137,7 +137,7 @@ def suggest(
         annotated: what the model was trained on, see `annotated_in`.
 
     Raises:
-        SettingsError: the model works on volumes, or the memory allowed is too small for any tile.
+        SettingsError: the memory allowed is too small for any tile.
     """
     settings, watch = settings or SuggestSettings(), watch or (lambda path, error: None)
     known: list[Candidate] = []
