@@ -80,7 +80,7 @@ def test_help_loads_no_torch() -> None:
         "print('torch' in sys.modules)"
     )
     assert said.splitlines()[-1] == "False"
-    for command in ("demo", "check", "train", "predict", "evaluate", "score", "suggest", "export", "info"):
+    for command in ("demo", "check", "train", "predict", "evaluate", "score", "suggest", "export", "benchmark", "info"):
         assert f"  {command} " in said
 
 

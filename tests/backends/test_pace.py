@@ -28,11 +28,12 @@ def test_all_have_their_turn_in_each_round(monkeypatch: pytest.MonkeyPatch) -> N
 
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = time.perf_counter
     runners = {"slow": runner("slow", 4.0), "fast": runner("fast", 1.0)}
-    found = measure_paces(runners, TILE, KEEP, rounds=5, seconds=1000.0)  # type: ignore[arg-type]
+    found = measure_paces(runners, TILE, KEEP, rounds=5, seconds=1000.0, clock=clock)  # type: ignore[arg-type]
     assert called == ["slow", "fast"] * 5
     assert found["slow"] == (pytest.approx(40 / 4e6), 1)
     assert found["fast"] == (pytest.approx(40 / 1e6), 4)
     called.clear()
-    measure_paces(runners, TILE, KEEP, rounds=50, seconds=1.0)  # type: ignore[arg-type]
+    measure_paces(runners, TILE, KEEP, rounds=50, seconds=1.0, clock=clock)  # type: ignore[arg-type]
     assert called == ["slow", "fast"] * pace.LEAST_ROUNDS

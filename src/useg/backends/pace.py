@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -39,26 +39,30 @@ def measure_paces(
     *,
     rounds: int,
     seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, Pace]:
     """The pace of each runner on a tile: medians over the rounds, in each of which all of them have their turn.
 
     Args:
         rounds: at most so many, and at least `LEAST_ROUNDS`, while `seconds` have not passed.
+        clock: in seconds, such as of the processor's time where others use it too.
     """
     begun = time.perf_counter()
     taken: list[list[float]] = []
     while len(taken) < LEAST_ROUNDS or (len(taken) < rounds and time.perf_counter() - begun < seconds):
-        taken.append([_turn(runner, tile, keep) for runner in runners.values()])
+        taken.append([_turn(runner, tile, keep, clock) for runner in runners.values()])
     times, pixels = np.array(taken), math.prod(part.stop - part.start for part in keep) / 1e6
     paces, ratios = pixels / np.median(times, 0), np.median(times[:, :1] / times, 0)
     return {name: Pace(float(pace), float(ratio)) for name, pace, ratio in zip(runners, paces, ratios, strict=True)}
 
 
-def _turn(runner: Runner, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> float:
+def _turn(
+    runner: Runner, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice], clock: Callable[[], float]
+) -> float:
     """Seconds that a runner takes for one tile."""
     time.sleep(PAUSE)
-    begun, calls = time.perf_counter(), 0
-    while calls == 0 or time.perf_counter() - begun < TURN:
+    begun, calls = clock(), 0
+    while calls == 0 or clock() - begun < TURN:
         runner(tile, keep)
         calls += 1
-    return (time.perf_counter() - begun) / calls
+    return (clock() - begun) / calls
