@@ -119,7 +119,7 @@ def _export_package(model: Path, out: Path, owner: Owner, folds: tuple[int, ...]
         f"most {done.graph_difference:.1e} at {done.sizes} random sizes, and {done.difference:.1e} on its test image"
     )
     if not done.exact:
-        say("on images with padding or outliers, other programs normalise a little differently; its page says how")
+        say("other programs normalise a little differently, so results there may differ; its page says how")
     _say_unnamed(owner)
     if done.tests:
         say(f"bioimageio.core passed it in {count(done.tests, 'test')}")

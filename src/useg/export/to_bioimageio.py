@@ -232,7 +232,8 @@ def _use(package: str, card: ModelCard) -> list[str]:
     if card.normalise.kind == "image":
         found.append(
             "The format can only say: subtract the mean of the image and divide by its standard deviation. useg leaves "
-            "padding and outliers out of both, so on images with either, its results differ from those here."
+            "padding and outliers out of both, and bioimageio.core takes both of the image with a mirrored rim around "
+            "it. So results differ a little from those of useg, most where that rim is unlike the image."
         )
     if card.network.padding == "same":
         found.append("Near the border of an image, results depend on how a program fills up what lies beyond it.")
