@@ -1,5 +1,6 @@
 """A server as it is started: its address, its port, its end."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -91,6 +92,27 @@ def test_a_port_that_is_taken_is_told_or_passed_over(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(listen, "TRIES", 1)
         with pytest.raises(OutputError, match="choose another --port"):
             listen._bound(ServeSettings())
+
+
+def test_answers_are_sent_without_delay() -> None:
+    made: list[socket.socket] = []
+
+    class Kept(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport.get_extra_info("socket"))
+
+    async def connect() -> int:
+        with listen._bound(ServeSettings()) as bound:
+            server = await asyncio.get_running_loop().create_server(Kept, sock=bound)
+            async with server:
+                _, writer = await asyncio.open_connection(*bound.getsockname())
+                while not made:
+                    await asyncio.sleep(0.01)
+                option = made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                writer.close()
+                return option
+
+    assert asyncio.run(connect())
 
 
 def test_a_host_that_is_none_is_told() -> None:
