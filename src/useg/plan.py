@@ -23,16 +23,18 @@ from useg.unet.losses import LossSettings
 from useg.unet.model import ModelCard
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings, volume_settings
+from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, voxel_edges
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
 CROP = {2: 256, 3: 64}
-"""Input pixels of a planned sample along an axis of images and of volumes, where they have as many; half as many more
-for patches."""
-COARSEST = {2: 8, 3: 4}
-"""Pixels along an axis that the bottleneck should still see of them."""
-BATCH = 2
-"""Crops of full size in a step, more where images are smaller: few, because in a bounded time many steps teach more."""
+"""Input pixels of a planned sample along an axis of images and, where edges are equal, of volumes, where they have as
+many; half as many more for patches."""
+COARSEST = 8
+"""Pixels along an axis of an image that the bottleneck should still see."""
+BATCH, MOST = 2, 32
+"""Crops of full size in a step, and the most where images are smaller: few, because in a bounded time many steps teach
+more."""
 WIDTHS = (16, 24, 32, 48, 64)
 """Widths that are planned, the narrowest first."""
 ENOUGH_STEPS = 2500
@@ -172,31 +174,39 @@ def _auto(
     # Of images the shortest side anywhere; volumes are short along one axis, each axis has a size of its own.
     sizes = np.array([e.labels.shape for e in train])
     sides = [int(n) for n in (np.full(2, sizes.min()) if dims == 2 else np.median(sizes, axis=0))]
-    smallest = min(sides)
+    smallest, edges = min(sides), voxel_edges(train)
+    lengths = edges or (1.0,) * dims
     # Of two classes the thinner one; of many, single thin ones are not worth a quarter of the samples of all others.
     thickness = float(np.nanpercentile(class_thickness(train, legend.classes), 50, method="lower"))
-    patch = 2 if thickness >= FINE and smallest >= CROP[dims] else 1
-    depth = int(np.clip(np.log2(max(smallest, 2 * COARSEST[dims]) / COARSEST[dims]), 1, 4))
+    # Patches are as long as wide, so that they would join what a flat axis keeps apart.
+    even = dims == 2 or max(lengths) < ALIKE * min(lengths)
+    patch = 2 if thickness >= FINE and smallest >= CROP[dims] and even else 1
+    largest = CROP[dims] if (given.patch if given else patch) == 1 else CROP[dims] * 3 // 2
+    if dims == 2:
+        crop = tuple(min(largest, max(n, CROP[2] // 4)) for n in sides)
+        axes = Axes(int(np.clip(np.log2(max(smallest, 2 * COARSEST) / COARSEST), 1, 4)))
+    else:
+        crop = cube(lengths, sides, largest**3)
+        axes = plan_axes(lengths, crop)
     network = given or UNetSettings(
         in_channels=channels,
         classes=legend.classes,
         dims=dims,
-        depth=depth,
+        depth=axes.depth,
         width=WIDTHS[0],
         doublings=3,
         padding="same",
         norm="batch",
         dropout=0.0,
         patch=patch,
+        flat=axes.flat,
+        pools=axes.pools,
     )
-    largest = CROP[dims] if network.patch == 1 else CROP[dims] * 3 // 2
-    crop = tuple(
-        axis.fit_up(min(largest, max(n, CROP[dims] // 4))) for axis, n in zip(network.axes, sides, strict=True)
-    )
+    crop = tuple(axis.fit_up(n) for axis, n in zip(network.axes, crop, strict=True))
     rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
     samples = SampleSettings(
         crop=crop,
-        batch=max(2, round(BATCH * largest**dims / math.prod(crop))),
+        batch=int(np.clip(round(BATCH * largest**dims / math.prod(crop)), BATCH, MOST)),
         rare_share=0.5 if rare else 0.0,
         rare_classes=rare,
     )
@@ -204,8 +214,8 @@ def _auto(
     ordered_z, ordered_y, ordered_x = [None] * (3 - dims) + ordered
     augment = AugmentSettings(
         rotate=UPRIGHT_TURN if ordered_y or ordered_x else symmetries.turn,
-        tilt=UPRIGHT_TURN if dims == 3 else 0.0,
-        spacing=train[0].spacing or () if dims == 3 else (),
+        tilt=UPRIGHT_TURN if dims == 3 and even else 0.0,
+        spacing=edges or () if dims == 3 else (),
         mirror_x=symmetries.mirror_x and not ordered_x,
         mirror_y=symmetries.mirror_y and not ordered_y,
         mirror_z=symmetries.mirror_y and not ordered_z and dims == 3,
@@ -214,7 +224,8 @@ def _auto(
         elastic_grid=5,
     )
     reasons = [
-        f"network: {'of volumes, ' if dims == 3 else ''}depth {depth}, same padding, batch normalisation",
+        f"network: {'of volumes, ' if dims == 3 else ''}depth {network.depth}, same padding, batch normalisation",
+        *([about_axes(network, edges, train[0].unit)] if dims == 3 else []),
         f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
         f"{thickness:.0f} pixels thick, so the network works on "
         + (f"{'x'.join('2' * dims)} patches and sees four times as many samples" if patch > 1 else "single pixels"),
@@ -230,7 +241,7 @@ def _auto(
         "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
     ]
     if given:
-        del reasons[1]  # nothing was chosen
+        del reasons[1:dims]  # nothing was chosen
     loss = LossSettings(dice=1.0)
     if legend.kind == "instances":
         loss = loss.model_copy(update={"borders": BorderSettings(widen=WIDEN)})
