@@ -1,5 +1,7 @@
 """Images that are unlike those of the training, and those scaled to their pixel size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,3 +123,14 @@ def test_resized_images_keep_their_gray_values() -> None:
         assert found.shape == (1, *size)
         assert 19.9 <= found.min() <= found.max() <= 90.1
     np.testing.assert_allclose(resize(image, (20, 20)), image)
+
+
+def test_any_type_that_training_saw_is_no_surprise() -> None:
+    kinds = ("uint8", "float32", "uint8")
+    train = [replace(e, image=e.image.clip(0).astype(kind)) for e, kind in zip(examples(), kinds, strict=True)]
+    seen = describe_input(train)
+    assert (seen.dtype, seen.dtypes) == ("uint8", ["float32", "uint8"])
+    assert not any("its pixels are" in said for e in train for said in told(seen, e.image))
+    assert any(
+        "uint16, those of the training images float32 or uint8" in w for w in told(seen, cells(0).clip(0).astype("u2"))
+    )

@@ -56,7 +56,7 @@ def by_hand(network: UNet, image: np.ndarray) -> np.ndarray:
     """What the whole image gives, with numpy's padding and one run of the network: shares no code with the tiles."""
     sizes = list(zip(network.settings.axes, image.shape[1:], strict=True))
     if network.settings.padding == "same":
-        pads = [(0, g.fit_up(n) - n) for g, n in sizes]
+        pads = [(g.context, g.fit_up(n + 2 * g.context) - n - g.context) for g, n in sizes]
         offsets = [0 for _ in sizes]
     else:
         offsets = [g.lead for g, _ in sizes]
@@ -79,7 +79,9 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
         "depth": draw(st.integers(0, depth)),
         "width": draw(st.integers(2, 3)),
     }
-    kind = draw(st.sampled_from(["paper", "article", "planned", "patches", "any", *(["flat"] if dims == 3 else [])]))
+    kind = draw(
+        st.sampled_from(["paper", "article", "planned", "patches", "any", *(["flat", "slices"] if dims == 3 else [])])
+    )
     match kind:
         case "paper":
             return UNetSettings(**shared)
@@ -96,6 +98,9 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
             halved = draw(st.integers(0, levels - flat))
             padding = draw(st.sampled_from(["valid", "same"]))
             return UNetSettings(**shared, padding=padding, flat=(flat, 0, 0), pools=(halved, levels, levels))
+        case "slices":
+            padding, patch = draw(st.sampled_from(["valid", "same"])), draw(st.sampled_from([1, 2]))
+            return UNetSettings(**shared, padding=padding, patch=patch, neighbours=draw(st.integers(0, 2)))
     return UNetSettings(
         **shared,
         padding=draw(st.sampled_from(["valid", "same"])),

@@ -106,10 +106,12 @@ def test_in_blocks_as_in_memory(
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("size", [(150, 131), (20, 50, 41)])
-def test_objects_in_blocks_as_in_memory(tmp_path: Path, size: tuple[int, ...], padding: str) -> None:
+@pytest.mark.parametrize(("size", "kind"), [((150, 131), {}), ((20, 50, 41), {}), ((34, 40, 24), {"neighbours": 2})])
+def test_objects_in_blocks_as_in_memory(
+    tmp_path: Path, size: tuple[int, ...], kind: dict[str, int], padding: str
+) -> None:
     image = make_image(size)
-    model = with_many_objects(make_model(tmp_path, dims=len(size), padding=padding), image)
+    model = with_many_objects(make_model(tmp_path, dims=len(size), padding=padding, **kind), image)
     done = in_blocks(model, image, tmp_path / "out.ome.zarr", instances=True)
     *_, ids = in_memory(model, image)
     assert done.objects == ids.max() > 20

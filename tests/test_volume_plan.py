@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import make_card
 from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.plan import CROP, make_plan
 from useg.settings import Settings
 from useg.unet.settings import UNetSettings
-from useg.volume_plan import ALIKE, COARSEST, DEEPEST, cube, plan_axes, voxel_edges
+from useg.volume_plan import ALIKE, COARSEST, DEEPEST, THICK, cube, plan_axes, voxel_edges
 
 TWO = Legend(values=[0, 1], names=["background", "organ"])
 edges_of = st.tuples(*[st.floats(0.2, 12)] * 3)
@@ -74,26 +75,52 @@ def test_a_crop_is_a_cube_in_space_as_far_as_the_volume_goes(edges: tuple[float,
 @settings(max_examples=12)
 @given(
     st.tuples(st.integers(4, 24), st.integers(16, 90), st.integers(16, 90)),
-    st.sampled_from([(1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (5.0, 0.7, 0.7), (0.3, 0.3, 0.9)]),
+    st.sampled_from([(1.0, 1.0, 1.0), (2.5, 1.0, 1.0), (5.0, 0.7, 0.7), (0.3, 0.3, 0.9)]),
 )
 def test_the_plan_follows_the_voxels(size: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
     plan = make_plan(volumes(size, spacing), TWO, Settings())
-    network, crop = plan.settings.network, plan.settings.samples.crop
-    expected = plan_axes(spacing, cube(spacing, size, CROP[3] ** 3))
-    assert (network.depth, network.flat, network.pools) == (expected.depth, expected.flat, expected.pools)
+    network, crop, augment = plan.settings.network, plan.settings.samples.crop, plan.settings.augment
+    if spacing[0] > THICK * min(spacing) or size[0] < 2 * COARSEST:
+        assert (network.neighbours, crop[0], augment.within_slices, augment.tilt) == (1, 3, True, 0)
+    else:
+        expected = plan_axes(spacing, cube(spacing, size, CROP[3] ** 3))
+        assert (network.depth, network.flat, network.pools) == (expected.depth, expected.flat, expected.pools)
+        # Nothing tilts thick slices into one another.
+        assert (augment.tilt > 0) == (max(spacing) < ALIKE * min(spacing))
+        assert network.neighbours is None and not augment.within_slices
     assert all(axis.fits(n) for axis, n in zip(network.axes, crop, strict=True))
-    assert plan.settings.augment.spacing == spacing
-    # Nothing tilts thick slices into one another.
-    assert (plan.settings.augment.tilt > 0) == (max(spacing) < ALIKE * min(spacing))
+    assert augment.spacing == spacing
     assert Settings.model_validate(plan.settings.model_dump()) == plan.settings
     [why] = [reason for reason in plan.reasons if reason.startswith("axes:")]
     assert " x ".join(f"{edge:.3g}" for edge in spacing) + " mm" in why
 
 
+@pytest.mark.parametrize(
+    ("spacing", "asked", "expected"),
+    [
+        ((1.0, 1.0, 1.0), {"network.neighbours": 2}, 2),
+        ((9.0, 1.0, 1.0), {"network.neighbours": 0}, 0),
+        ((9.0, 1.0, 1.0), {"network.flat": [2, 0, 0]}, None),
+    ],
+)
+def test_the_users_word_on_slices_holds(
+    spacing: tuple[float, ...], asked: dict[str, int | list[int]], expected: int | None
+) -> None:
+    plan = make_plan(volumes((12, 40, 40), spacing), TWO, Settings(), asked).settings
+    assert plan.network.neighbours == expected
+    assert plan.augment.within_slices == (expected is not None)
+
+
+def test_a_model_of_slices_is_gone_on_with_in_slices() -> None:
+    start = make_card(UNetSettings(dims=3, depth=1, width=2, padding="same", neighbours=2))
+    plan = make_plan(volumes((12, 40, 40)), TWO, Settings(), None, None, start).settings
+    assert (plan.network.neighbours, plan.samples.crop[0], plan.augment.within_slices) == (2, 5, True)
+
+
 @pytest.mark.parametrize("unknown", [{"spacing": None}, {"unit": "µm"}])
 def test_volumes_that_do_not_all_know_their_voxels_are_taken_as_equal(unknown: dict[str, str | None]) -> None:
-    train = volumes((12, 40, 40), (5.0, 1.0, 1.0))
-    assert voxel_edges(train) == (5.0, 1.0, 1.0)
+    train = volumes((12, 40, 40), (2.5, 1.0, 1.0))
+    assert voxel_edges(train) == (2.5, 1.0, 1.0)
     train[1] = replace(train[1], **unknown)
     assert voxel_edges(train) is None
     plan = make_plan(train, TWO, Settings())

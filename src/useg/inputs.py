@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,9 +52,11 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
         ranges.append(np.percentile(values, (1, 99), axis=1))
     known = {(e.spacing, e.unit) for e in train}
     spacing, unit = known.pop() if len(known) == 1 else (None, None)
+    types = Counter(str(e.image.dtype) for e in train)
     details = [found for e in train if (found := detail(e.image)) is not None]
     return InputSeen(
-        dtype=str(train[0].image.dtype),
+        dtype=types.most_common(1)[0][0],
+        dtypes=sorted(types),
         low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
         high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
         spacing=list(spacing) if spacing else None,
@@ -89,8 +92,8 @@ def unlike_training(
     """In words, how an image differs from the training images in type, range, detail and pixel size."""
     found = []
     values = image.small.reshape(len(image.small), -1)
-    if str(values.dtype) != seen.dtype:
-        found.append(f"its pixels are {values.dtype}, those of the training images {seen.dtype}")
+    if str(values.dtype) not in seen.types:
+        found.append(f"its pixels are {values.dtype}, those of the training images {' or '.join(seen.types)}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         found.append("some of its pixels are not finite; they are read as the mean")
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)

@@ -23,7 +23,7 @@ from useg.unet.losses import LossSettings
 from useg.unet.model import ModelCard
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings, volume_settings
-from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, voxel_edges
+from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, plan_neighbours, some_slices, voxel_edges
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
@@ -99,7 +99,7 @@ def make_plan(
     if base.recipe == "paper":
         planned = _paper(train, legend, shares, given)
     else:
-        planned = _auto(train, legend, shares, symmetries, given)
+        planned = _auto(train, legend, shares, symmetries, given, overrides or {})
     settings, reasons = base.model_copy(update=planned.settings), planned.reasons
     settings = override(settings if start is None else _from_start(settings, start), overrides or {})
     _check_fit(settings, dims, channels, legend.classes)
@@ -168,21 +168,33 @@ def _about_start(settings: Settings) -> str:
 
 
 def _auto(
-    train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries, given: UNetSettings | None
+    train: Sequence[Example],
+    legend: Legend,
+    shares: np.ndarray,
+    symmetries: Symmetries,
+    given: UNetSettings | None,
+    asked: Mapping[str, Any],
 ) -> _Choice:
     channels, dims = train[0].image.shape[0], train[0].labels.ndim
-    # Of images the shortest side anywhere; volumes are short along one axis, each axis has a size of its own.
-    sizes = np.array([e.labels.shape for e in train])
-    sides = [int(n) for n in (np.full(2, sizes.min()) if dims == 2 else np.median(sizes, axis=0))]
-    smallest, edges = min(sides), voxel_edges(train)
+    sizes, edges = np.array([e.labels.shape for e in train]), voxel_edges(train)
     lengths = edges or (1.0,) * dims
+    neighbours = given.neighbours if given else None
+    if dims == 3 and not given and not {"network.flat", "network.pools"} & asked.keys():
+        wish = asked.get("network.neighbours")
+        neighbours = wish if wish in range(9) else plan_neighbours(lengths, float(np.median(sizes[:, 0])))
+    # A network of images works on images, or on the slices of volumes.
+    kind = 2 if neighbours is not None else dims
+    # Of images the shortest side anywhere; volumes are short along one axis, each axis has a size of its own.
+    sides = [int(n) for n in (np.full(2, sizes[:, -2:].min()) if kind == 2 else np.median(sizes, axis=0))]
+    smallest = min(sides)
     # Of two classes the thinner one; of many, single thin ones are not worth a quarter of the samples of all others.
-    thickness = float(np.nanpercentile(class_thickness(train, legend.classes), 50, method="lower"))
+    widths = class_thickness(some_slices(train) if kind < dims else train, legend.classes)
+    thickness = float(np.nanpercentile(widths, 50, method="lower"))
     # Patches are as long as wide, so that they would join what a flat axis keeps apart.
-    even = dims == 2 or max(lengths) < ALIKE * min(lengths)
-    patch = 2 if thickness >= FINE and smallest >= CROP[dims] and even else 1
-    largest = CROP[dims] if (given.patch if given else patch) == 1 else CROP[dims] * 3 // 2
-    if dims == 2:
+    even = kind == 2 or max(lengths) < ALIKE * min(lengths)
+    patch = 2 if thickness >= FINE and smallest >= CROP[kind] and even else 1
+    largest = CROP[kind] if (given.patch if given else patch) == 1 else CROP[kind] * 3 // 2
+    if kind == 2:
         crop = tuple(min(largest, max(n, CROP[2] // 4)) for n in sides)
         axes = Axes(int(np.clip(np.log2(max(smallest, 2 * COARSEST) / COARSEST), 1, 4)))
     else:
@@ -201,12 +213,14 @@ def _auto(
         patch=patch,
         flat=axes.flat,
         pools=axes.pools,
+        neighbours=neighbours,
     )
-    crop = tuple(axis.fit_up(n) for axis, n in zip(network.axes, crop, strict=True))
+    # Of slices one is learned at a time, with its neighbours.
+    crop = tuple(axis.fit_up(n) for axis, n in zip(network.axes, (1,) * (dims - kind) + crop, strict=True))
     rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
     samples = SampleSettings(
         crop=crop,
-        batch=int(np.clip(round(BATCH * largest**dims / math.prod(crop)), BATCH, MOST)),
+        batch=int(np.clip(round(BATCH * largest**kind / math.prod(crop[-kind:])), BATCH, MOST)),
         rare_share=0.5 if rare else 0.0,
         rare_classes=rare,
     )
@@ -214,7 +228,8 @@ def _auto(
     ordered_z, ordered_y, ordered_x = [None] * (3 - dims) + ordered
     augment = AugmentSettings(
         rotate=UPRIGHT_TURN if ordered_y or ordered_x else symmetries.turn,
-        tilt=UPRIGHT_TURN if dims == 3 and even else 0.0,
+        tilt=UPRIGHT_TURN if kind == 3 and even else 0.0,
+        within_slices=kind < dims,
         spacing=edges or () if dims == 3 else (),
         mirror_x=symmetries.mirror_x and not ordered_x,
         mirror_y=symmetries.mirror_y and not ordered_y,
@@ -224,11 +239,11 @@ def _auto(
         elastic_grid=5,
     )
     reasons = [
-        f"network: {'of volumes, ' if dims == 3 else ''}depth {network.depth}, same padding, batch normalisation",
+        f"network: {'of volumes, ' if kind == 3 else ''}depth {network.depth}, same padding, batch normalisation",
         *([about_axes(network, edges, train[0].unit)] if dims == 3 else []),
         f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
         f"{thickness:.0f} pixels thick, so the network works on "
-        + (f"{'x'.join('2' * dims)} patches and sees four times as many samples" if patch > 1 else "single pixels"),
+        + (f"{'x'.join('2' * kind)} patches and sees four times as many samples" if patch > 1 else "single pixels"),
         f"samples: {samples.batch} crops of {'x'.join(map(str, crop))} pixels a step"
         + (f"; half of them seek the rare {', '.join(legend.names[k] for k in rare)}" if rare else ""),
         f"augmentation: {symmetries.reason}"

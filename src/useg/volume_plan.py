@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from useg.data.dataset import Example
+from useg.data.dataset import Example, evenly
 from useg.unet.settings import UNetSettings
 
 ALIKE = 2.0
 """Edges of a voxel below this ratio are alike: their axes are convolved and pooled together."""
+THICK = 3.0
+"""Slices that are thicker than this many times the shortest edge are worked on one by one."""
 COARSEST = 4
 """Voxels along an axis that the bottleneck should still see."""
 DEEPEST = 4
@@ -38,6 +40,20 @@ def voxel_edges(train: Sequence[Example]) -> tuple[float, ...] | None:
     if len(known) < len(train) or len({e.unit for e in train}) > 1:
         return None
     return tuple(float(edge) for edge in np.median(known, axis=0))
+
+
+def plan_neighbours(edges: Sequence[float], slices: float) -> int | None:
+    """`UNetSettings.neighbours` for a voxel with these edges: 1 for thick slices, or too few to pool; else None."""
+    return 1 if edges[0] > THICK * min(edges) or slices < 2 * COARSEST else None
+
+
+def some_slices(train: Sequence[Example]) -> list[Example]:
+    """Eight slices of each volume at most, evenly spread, as images."""
+    return [
+        replace(e, image=e.image[:, z], labels=e.labels[z], objects=None)
+        for e in train
+        for z in evenly(len(e.labels), 8)
+    ]
 
 
 def plan_axes(edges: Sequence[float], voxels: Sequence[int]) -> Axes:
@@ -77,6 +93,12 @@ def about_axes(network: UNetSettings, edges: Sequence[float] | None, unit: str |
         if edges
         else "axes: not all volumes say how large their voxels are, so that edges are taken as equal"
     )
+    if network.neighbours is not None:
+        return (
+            f"{told}; so the network is one of images (2.5-D), whose channels are a slice and {network.neighbours} to "
+            f"either side: slices are thicker than {THICK:g} times the shortest edge, fewer than {2 * COARSEST}, or it "
+            "was asked for"
+        )
     kinds: dict[tuple[int, int], list[str]] = {}
     for name, axis in zip("zyx", network.axes, strict=True):
         pools = network.depth - axis.flat if axis.pools is None else axis.pools

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models import files_of, make_card, make_model, make_network
+from models import axes_apart, files_of, make_card, make_model, make_network
 from useg.errors import ExportError, SettingsError
 from useg.export import bioimageio_rdf as rdf
 from useg.export import to_bioimageio
@@ -53,12 +53,14 @@ def closed_here() -> Iterator[None]:
 @st.composite
 def cards(draw: st.DrawFn) -> ModelCard:
     dims = draw(st.sampled_from([2, 2, 3]))
+    depth = draw(st.integers(0, 2 if dims == 2 else 1))
     n = UNetSettings.model_validate(
         {
             "dims": dims,
             "in_channels": draw(st.integers(1, 3)),
             "classes": draw(st.integers(2, 4)),
-            "depth": draw(st.integers(0, 2 if dims == 2 else 1)),
+            "depth": depth,
+            **draw(axes_apart(dims, depth)),
             "width": draw(st.integers(1, 4)),
             "padding": draw(st.sampled_from(["valid", "same"])),
             "up_kernel": draw(st.sampled_from([2, 3])),

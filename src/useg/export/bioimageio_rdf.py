@@ -124,12 +124,12 @@ def _space(card: ModelCard, axis: int) -> dict[str, Any]:
 
 
 def _input_axis(card: ModelCard, axis: int) -> dict[str, Any]:
-    g = card.network.geometry
+    g = card.network.axes[axis]
     return _space(card, axis) | {"size": {"min": smallest(g), "step": g.stride}, "concatenable": True}
 
 
 def _output_axis(card: ModelCard, axis: int) -> dict[str, Any]:
-    g, found = card.network.geometry, _space(card, axis)
+    g, found = card.network.axes[axis], _space(card, axis)
     size = {"tensor_id": IMAGE, "axis_id": found["id"], "offset": -g.shrink}
     return found | {"size": size} | ({"halo": halo(g)} if halo(g) else {})
 
