@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from useg.data.dataset import Example
+from useg.data.spacing import resize
 from useg.images.windows import windows_of
-from useg.inputs import describe_input, detail, glance, resize, size_as_in_training, unlike_training
+from useg.inputs import describe_input, detail, glance, size_as_in_training, unlike_training
 from useg.unet.model import InputSeen
 
 

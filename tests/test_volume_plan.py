@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from models import make_card
 from useg.data.dataset import Example
 from useg.data.legend import Legend
+from useg.data.spacing import common_spacing
 from useg.plan import CROP, make_plan
 from useg.settings import Settings
 from useg.unet.settings import UNetSettings
-from useg.volume_plan import ALIKE, COARSEST, DEEPEST, THICK, cube, plan_axes, voxel_edges
+from useg.volume_plan import ALIKE, COARSEST, DEEPEST, THICK, cube, plan_axes
 
 TWO = Legend(values=[0, 1], names=["background", "organ"])
 edges_of = st.tuples(*[st.floats(0.2, 12)] * 3)
@@ -120,9 +121,9 @@ def test_a_model_of_slices_is_gone_on_with_in_slices() -> None:
 @pytest.mark.parametrize("unknown", [{"spacing": None}, {"unit": "µm"}])
 def test_volumes_that_do_not_all_know_their_voxels_are_taken_as_equal(unknown: dict[str, str | None]) -> None:
     train = volumes((12, 40, 40), (2.5, 1.0, 1.0))
-    assert voxel_edges(train) == (2.5, 1.0, 1.0)
+    assert common_spacing(train) == (2.5, 1.0, 1.0)
     train[1] = replace(train[1], **unknown)
-    assert voxel_edges(train) is None
+    assert common_spacing(train) is None
     plan = make_plan(train, TWO, Settings())
     assert plan.settings.network.flat == () and plan.settings.augment.spacing == ()
     assert any("edges are taken as equal" in reason for reason in plan.reasons)
@@ -130,4 +131,4 @@ def test_volumes_that_do_not_all_know_their_voxels_are_taken_as_equal(unknown: d
 
 def test_the_median_of_the_voxels_decides() -> None:
     train = [e for edge in (1.0, 4.0, 5.0) for e in volumes((12, 40, 40), (edge, 1.0, 1.0))[:1]]
-    assert voxel_edges(train) == (4.0, 1.0, 1.0)
+    assert common_spacing(train) == (4.0, 1.0, 1.0)

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Shaped
 
 from useg.data.dataset import Example
+from useg.data.spacing import SAME_SIZE, common_spacing, largest_ratio, scaled_size
 from useg.images.windows import Windows
 from useg.unet.model import InputSeen
 from useg.unet.normalise import sample_steps, subsample
 
-SAME_SIZE = 1.1
-"""Pixel sizes up to this ratio are taken for the same."""
-LARGEST_RATIO = 8.0
-"""Beyond it an image is not scaled to the pixel size of the training: it cannot show what the model knows."""
 BLURRED = 0.6
 """An image with less detail than this share of the least that training saw is told to be blurred."""
 DETAIL_EDGE = 512
@@ -50,8 +47,9 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
     for example in train:
         values = subsample(example.image).reshape(example.image.shape[0], -1).astype(np.float64)
         ranges.append(np.percentile(values, (1, 99), axis=1))
-    known = {(e.spacing, e.unit) for e in train}
-    spacing, unit = known.pop() if len(known) == 1 else (None, None)
+    spacing = common_spacing(train)
+    if spacing and any(largest_ratio(e.spacing, spacing) > SAME_SIZE for e in train if e.spacing):
+        spacing = None
     types = Counter(str(e.image.dtype) for e in train)
     details = [found for e in train if (found := detail(e.image)) is not None]
     return InputSeen(
@@ -60,7 +58,7 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
         low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
         high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
         spacing=list(spacing) if spacing else None,
-        unit=unit if spacing else None,
+        unit=train[0].unit if spacing else None,
         detail=min(details, default=None),
     )
 
@@ -134,29 +132,15 @@ def size_as_in_training(
     if not _differs(seen, spacing, unit) or unit is None or unit != seen.unit:
         return tuple(size)
     assert spacing is not None and seen.spacing is not None
-    ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
-    if max(*ratio, *(1 / r for r in ratio)) > LARGEST_RATIO:
-        return tuple(size)
-    return tuple(max(1, round(n * r)) for n, r in zip(size, ratio, strict=True))
-
-
-def resize(array: Shaped[np.ndarray, "c *size"], size: Sequence[int]) -> Float32[np.ndarray, "c *other"]:
-    """An image of another size: linear in between, averaged where it shrinks, in its own gray values."""
-    from skimage.transform import resize as scaled
-
-    values = array.astype(np.float32)
-    finite, shape = np.where(np.isfinite(values), values, 0), (len(array), *size)
-    # mypy: scikit-image has no annotations
-    result = scaled(finite, shape, order=1, mode="edge", preserve_range=True)  # type: ignore[no-untyped-call]
-    return np.asarray(result, np.float32)
+    return scaled_size(size, spacing, seen.spacing)
 
 
 def _differs(seen: InputSeen, spacing: Sequence[float] | None, unit: str | None) -> bool:
     """Whether both know a pixel size, and not the same."""
     if not spacing or not seen.spacing or len(spacing) != len(seen.spacing):
         return False
-    ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
-    return max(*ratio, *(1 / r for r in ratio)) > SAME_SIZE or bool(unit and seen.unit and unit != seen.unit)
+    other_unit = bool(unit and seen.unit and unit != seen.unit)
+    return largest_ratio(spacing, seen.spacing) > SAME_SIZE or other_unit
 
 
 def _words(spacing: Sequence[float]) -> str:

@@ -15,6 +15,7 @@ from useg.data.legend import Legend
 from useg.data.order import ordered_axes
 from useg.data.orientation import UPRIGHT_TURN, Symmetries, find_symmetries
 from useg.data.samples import Sampler, SampleSettings, class_shares
+from useg.data.spacing import common_spacing
 from useg.data.thickness import class_thickness
 from useg.errors import SettingsError
 from useg.settings import Settings, override
@@ -23,7 +24,7 @@ from useg.unet.losses import LossSettings
 from useg.unet.model import ModelCard
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings, volume_settings
-from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, plan_neighbours, some_slices, voxel_edges
+from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, plan_neighbours, some_slices
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
@@ -176,7 +177,7 @@ def _auto(
     asked: Mapping[str, Any],
 ) -> _Choice:
     channels, dims = train[0].image.shape[0], train[0].labels.ndim
-    sizes, edges = np.array([e.labels.shape for e in train]), voxel_edges(train)
+    sizes, edges = np.array([e.labels.shape for e in train]), common_spacing(train)
     lengths = edges or (1.0,) * dims
     neighbours = given.neighbours if given else None
     if dims == 3 and not given and not {"network.flat", "network.pools"} & asked.keys():

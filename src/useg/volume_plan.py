@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from useg.data.dataset import Example, evenly
 from useg.unet.settings import UNetSettings
 
@@ -32,14 +30,6 @@ class Axes:
     depth: int
     flat: tuple[int, ...] = ()
     pools: tuple[int, ...] = ()
-
-
-def voxel_edges(train: Sequence[Example]) -> tuple[float, ...] | None:
-    """Edges of a voxel (z, y, x), the median of the volumes; None unless all know theirs, in one unit."""
-    known = [e.spacing for e in train if e.spacing is not None]
-    if len(known) < len(train) or len({e.unit for e in train}) > 1:
-        return None
-    return tuple(float(edge) for edge in np.median(known, axis=0))
 
 
 def plan_neighbours(edges: Sequence[float], slices: float) -> int | None:

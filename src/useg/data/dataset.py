@@ -5,6 +5,8 @@ find_pairs    a folder of the form  -> list of Pair
 load_example  Pair + Legend         -> Example (image as in the file, labels 0..K-1 and IGNORE)
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections import Counter
@@ -84,6 +86,7 @@ class Example:
     group: str | None = None
     objects: Int32[np.ndarray, "*space"] | None = None
     unit: str | None = None
+    original: Example | None = None
 
 
 def evenly(count: int, most: int) -> list[int]:
