@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from useg.data.augment import NO_AUGMENTATION, AugmentSettings
+from useg.data.ct import normalise_ct
 from useg.data.dataset import Example, middle_plane
 from useg.data.legend import Legend
 from useg.data.order import ordered_axes
@@ -22,6 +23,7 @@ from useg.settings import Settings, override
 from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.losses import LossSettings
 from useg.unet.model import ModelCard
+from useg.unet.normalise import NormaliseSettings
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings, volume_settings
 from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, plan_neighbours, some_slices
@@ -100,7 +102,7 @@ def make_plan(
     if base.recipe == "paper":
         planned = _paper(train, legend, shares, given)
     else:
-        planned = _auto(train, legend, shares, symmetries, given, overrides or {})
+        planned = _auto(train, legend, shares, symmetries, given, overrides or {}, base.data.ct)
     settings, reasons = base.model_copy(update=planned.settings), planned.reasons
     settings = override(settings if start is None else _from_start(settings, start), overrides or {})
     _check_fit(settings, dims, channels, legend.classes)
@@ -175,6 +177,7 @@ def _auto(
     symmetries: Symmetries,
     given: UNetSettings | None,
     asked: Mapping[str, Any],
+    ct: Literal["auto", "yes", "no"],
 ) -> _Choice:
     channels, dims = train[0].image.shape[0], train[0].labels.ndim
     sizes, edges = np.array([e.labels.shape for e in train]), common_spacing(train)
@@ -239,6 +242,9 @@ def _auto(
         elastic_sd=10 * max(crop) / CROP[2],
         elastic_grid=5,
     )
+    normalise, about_values = NormaliseSettings(), "gray values: each channel of each image to mean 0, deviation 1"
+    if ct == "yes" or (ct == "auto" and all(e.hounsfield for e in train)):
+        normalise, about_values = normalise_ct(train)
     reasons = [
         f"network: {'of volumes, ' if kind == 3 else ''}depth {network.depth}, same padding, batch normalisation",
         *([about_axes(network, edges, train[0].unit)] if dims == 3 else []),
@@ -254,14 +260,14 @@ def _auto(
             for axis, pair in zip("zyx"[3 - dims :], ordered, strict=True)
             if pair
         ),
-        "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
+        f"loss: cross-entropy + Dice; {about_values}",
     ]
     if given:
         del reasons[1:dims]  # nothing was chosen
     loss = LossSettings(dice=1.0)
     if legend.kind == "instances":
         loss = loss.model_copy(update={"borders": BorderSettings(widen=WIDEN)})
-    chosen = {"network": network, "samples": samples, "augment": augment, "loss": loss}
+    chosen = {"network": network, "samples": samples, "augment": augment, "loss": loss, "normalise": normalise}
     return _Choice(chosen, reasons)
 
 

@@ -72,6 +72,8 @@ def cards(draw: st.DrawFn) -> ModelCard:
         ends = draw(st.sampled_from([(-3e-4, 2e-4), (10.0, 40000.0), (-1000.0, 3000.0), (7.0, 7.0)]))
     channels = n.in_channels
     fixed: dict[str, Any] = {"mean": [ends[0]] * channels, "std": [ends[1] - ends[0] or 1.0] * channels}
+    if ends[0] < ends[1] and draw(st.booleans()):
+        fixed["bounds"] = [(0.9 * ends[0], 0.8 * ends[1])] * channels
     seen = InputSeen(dtype="float32", low=[ends[0]] * channels, high=[ends[1]] * channels)
     if draw(st.booleans()):
         seen = seen.model_copy(update={"spacing": [0.5, 0.25, 0.25][3 - dims :], "unit": "µm"})

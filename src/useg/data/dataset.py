@@ -24,6 +24,7 @@ from useg.data.outlines import Outlines, draw
 from useg.data.partial import unpainted
 from useg.errors import DataError, MissingError
 from useg.images import files
+from useg.images.hounsfield import in_hounsfield
 from useg.labels import IGNORE
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
@@ -87,6 +88,7 @@ class Example:
     objects: Int32[np.ndarray, "*space"] | None = None
     unit: str | None = None
     original: Example | None = None
+    hounsfield: bool = False
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -246,7 +248,8 @@ def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Exa
         objects = np.where(labels == 1, mask, 0).astype(np.int32)
         if pair.markers is not None:
             labels = np.where(unpainted(objects, _markers_of(pair, objects.shape)), np.uint8(IGNORE), labels)
-    return Example(pair.name, in_channels(image.array, channels), labels, spacing, pair.group, objects, image.unit)
+    pixels, is_ct = in_channels(image.array, channels), in_hounsfield(pair.image)
+    return Example(pair.name, pixels, labels, spacing, pair.group, objects, image.unit, hounsfield=is_ct)
 
 
 def _markers_of(pair: Pair, size: Sequence[int]) -> Integer[np.ndarray, "*space"]:

@@ -149,7 +149,8 @@ def _input(card: ModelCard) -> str:
     how = {
         "image": "each channel of each image to mean 0 and standard deviation 1; the statistics leave out padding, and "
         f"values beyond the percentiles {card.normalise.clip[0]:g} and {card.normalise.clip[1]:g} count as these",
-        "fixed": "by mean and standard deviation of the training images",
+        "fixed": "by mean and standard deviation of the training images"
+        + "".join(f", clipped to {low:g} .. {high:g} before" for low, high in card.normalise.bounds),
         "none": "not at all",
     }[card.normalise.kind]
     fields = [axis.receptive_field for axis in n.axes]

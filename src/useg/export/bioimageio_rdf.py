@@ -98,7 +98,14 @@ def preprocessing(card: ModelCard) -> list[dict[str, Any]]:
         return []
     if settings.kind == "fixed":
         values = {"mean": settings.mean, "std": settings.std, "axis": "channel"}
-        return [{"id": "fixed_zero_mean_unit_variance", "kwargs": values}]
+        # The format clips all channels alike, which Hounsfield units are anyway.
+        ends = (
+            (min(low for low, _ in settings.bounds), max(high for _, high in settings.bounds))
+            if settings.bounds
+            else ()
+        )
+        clip = [{"id": "clip", "kwargs": {"min": ends[0], "max": ends[1]}}] if ends else []
+        return [*clip, {"id": "fixed_zero_mean_unit_variance", "kwargs": values}]
     return [{"id": "zero_mean_unit_variance", "kwargs": {"axes": spatial, "eps": _epsilon(card)}}]
 
 

@@ -119,6 +119,7 @@ class ModelCard(BaseModel):
             "input.high": (len(self.input.high), n.in_channels),
             "normalise.mean": (len(self.normalise.mean), n.in_channels if fixed else len(self.normalise.mean)),
             "normalise.std": (len(self.normalise.std), n.in_channels if fixed else len(self.normalise.std)),
+            "normalise.bounds": (len(self.normalise.bounds), n.in_channels if self.normalise.bounds else 0),
         }
         for name, (have, want) in expected.items():
             if have != want:
