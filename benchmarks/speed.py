@@ -46,6 +46,7 @@ from useg.unet.geometry import plan_tiles
 from useg.unet.losses import LossSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.normalise import NormaliseSettings, measure
+from useg.volume_plan import DEEPEST
 from useg.watch import Progress
 
 PLANNED: dict[str, Any] = {"padding": "same", "norm": "batch", "dropout": 0.0, "depth": 4, "doublings": 3}
@@ -134,8 +135,8 @@ def parse() -> argparse.Namespace:
 
 def measure_step(width: int, rounds: int, precision: str, crop: list[int], batch: int) -> dict[str, Any]:
     """The same network's optimisation step in useg's way and in plain float32, channels first, in turn."""
-    network = useg.UNetSettings(width=width, dims=2 if len(crop) == 2 else 3, **PLANNED)
-    base = Settings().model_copy(update={"network": network})
+    kind: dict[str, Any] = {} if len(crop) == 2 else {"dims": 3, "depth": DEEPEST}
+    base = Settings().model_copy(update={"network": useg.UNetSettings(**PLANNED | {"width": width} | kind)})
     base = base.model_copy(update={"loss": LossSettings(dice=1.0)})
     ours = override(base, {"samples.crop": crop, "samples.batch": batch, "machine.precision": precision})
     plain = override(ours, {"machine.precision": "float32"})
