@@ -6,6 +6,7 @@ For each width, a planned network (same padding, batch normalisation, depth 4, t
 above it) with random weights:
 
 step      the bare optimisation step as useg takes it (channels-last, --precision), against float32, channels first
+volume    the same of a network of volumes on crops of 64x64x64, as `useg train` plans it for cubic voxels
 loop      one step of `useg train` as planned for cells on 512x512, everything included, against the bare optimisation
           step on a batch at hand
 predict   pixels a second of `Predictor.predict` of a square image, against those of the bare network on one of its
@@ -45,6 +46,7 @@ from useg.unet.geometry import plan_tiles
 from useg.unet.losses import LossSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.normalise import NormaliseSettings, measure
+from useg.volume_plan import DEEPEST
 from useg.watch import Progress
 
 PLANNED: dict[str, Any] = {"padding": "same", "norm": "batch", "dropout": 0.0, "depth": 4, "doublings": 3}
@@ -65,11 +67,13 @@ def main() -> None:
     results = []
     for width in args.widths:
         row: dict[str, Any] = {"width": width}
-        if "step" in args.parts:
-            row["step"] = measure_step(width, args.rounds, args.precision, args.crop)
-            n = row["step"]
+        for part, crop, batch in (("step", [args.crop] * 2, 4), ("volume", [64] * 3, 2)):
+            if part not in args.parts:
+                continue
+            name = {"step": "bare step", "volume": "bare step of volumes"}[part]
+            n = row[part] = measure_step(width, args.rounds, args.precision, crop, batch)
             print(
-                f"width {width}: bare step at {n['ratio']:.2f} times the pace of plain float32, channels first "
+                f"width {width}: {name} at {n['ratio']:.2f} times the pace of plain float32, channels first "
                 f"({n['seconds']:.3f} s against {n['plain_seconds']:.3f} s)"
             )
         if "loop" in args.parts:
@@ -115,7 +119,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("step", "loop", "predict", "memory", "network", "monai")
+    parts = ("step", "volume", "loop", "predict", "memory", "network", "monai")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="what to measure (all)")
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 64], help="of the network (16 64)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each kind of step (3)")
@@ -129,11 +133,12 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure_step(width: int, rounds: int, precision: str, crop: int) -> dict[str, Any]:
+def measure_step(width: int, rounds: int, precision: str, crop: list[int], batch: int) -> dict[str, Any]:
     """The same network's optimisation step in useg's way and in plain float32, channels first, in turn."""
-    base = Settings().model_copy(update={"network": useg.UNetSettings(width=width, **PLANNED)})
+    kind: dict[str, Any] = {} if len(crop) == 2 else {"dims": 3, "depth": DEEPEST}
+    base = Settings().model_copy(update={"network": useg.UNetSettings(**PLANNED | {"width": width} | kind)})
     base = base.model_copy(update={"loss": LossSettings(dice=1.0)})
-    ours = override(base, {"samples.crop": [crop, crop], "samples.batch": 4, "machine.precision": precision})
+    ours = override(base, {"samples.crop": crop, "samples.batch": batch, "machine.precision": precision})
     plain = override(ours, {"machine.precision": "float32"})
     machine.keep_freed_memory()
     torch.set_num_threads(machine.cores())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 
 from useg.objects.settings import SeparateSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard, save_model
@@ -13,6 +14,14 @@ from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
 
 SMALL = {"padding": "same", "norm": "batch", "depth": 1, "width": 4}
+
+
+def axes_apart(dims: int, depth: int) -> st.SearchStrategy[dict[str, object]]:
+    """Settings that treat the first axis of volumes unlike the others: flat levels, fewer poolings, or 2.5-D."""
+    if dims == 2:
+        return st.just({})
+    flat = st.integers(0, depth).map(lambda n: {"flat": (n, 0, 0), "pools": (0, depth, depth)})
+    return st.one_of(st.just({}), flat, st.integers(0, 2).map(lambda n: {"neighbours": n}))
 
 
 def make_card(network: UNetSettings, **changes: object) -> ModelCard:

@@ -15,7 +15,7 @@ FLOORS = [
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
     ["data", "viewing"],
-    ["settings", "inputs", "runner", "engines", "views"],
+    ["settings", "inputs", "runner", "engines", "views", "volume_plan"],
     ["plan", "predict", "run_data"],
     ["scored_picture"],
     ["scores"],

@@ -1,5 +1,7 @@
 """Images that are unlike those of the training, and those scaled to their pixel size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.transform import resize as skimage_resize
 
 from useg.data.dataset import Example
+from useg.data.spacing import resize
 from useg.images.windows import windows_of
-from useg.inputs import describe_input, detail, glance, resize, size_as_in_training, unlike_training
+from useg.inputs import describe_input, detail, glance, size_as_in_training, unlike_training
 from useg.unet.model import InputSeen
 
 
@@ -130,3 +133,14 @@ def test_images_are_resized_as_scikit_image_does_it(sizes: list[tuple[int, int]]
     image = np.random.default_rng(seed).normal(size=(2, *before)).astype(np.float32)
     expected = skimage_resize(image, (2, *after), order=1, mode="edge", preserve_range=True)
     np.testing.assert_array_equal(resize(image, after), expected)
+
+
+def test_any_type_that_training_saw_is_no_surprise() -> None:
+    kinds = ("uint8", "float32", "uint8")
+    train = [replace(e, image=e.image.clip(0).astype(kind)) for e, kind in zip(examples(), kinds, strict=True)]
+    seen = describe_input(train)
+    assert (seen.dtype, seen.dtypes) == ("uint8", ["float32", "uint8"])
+    assert not any("its pixels are" in said for e in train for said in told(seen, e.image))
+    assert any(
+        "uint16, those of the training images float32 or uint8" in w for w in told(seen, cells(0).clip(0).astype("u2"))
+    )

@@ -290,7 +290,7 @@ def test_a_plan_fits_the_volumes(size: tuple[int, int, int], channels: int) -> N
     planned = make_plan([Example(str(i), image, labels) for i, image in enumerate(images)], TWO, Settings()).settings
     network, crop = planned.network, planned.samples.crop
     assert (network.in_channels, network.dims, len(crop)) == (channels, 3, 3)
-    assert all(network.geometry.fits(n) for n in crop)
+    assert all(axis.fits(n) for axis, n in zip(network.axes, crop, strict=True))
     assert Settings.model_validate(planned.model_dump()) == planned
 
 

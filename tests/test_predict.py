@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from models import make_card, make_network
+from useg.data.spacing import resize
 from useg.errors import ImageError, MissingError, SettingsError
 from useg.images.image import Image
-from useg.inputs import resize
 from useg.metrics.uncertainty import entropy
 from useg.predict import (
     BLOCK_PIXELS,
@@ -56,7 +56,7 @@ def by_hand(network: UNet, image: np.ndarray) -> np.ndarray:
     """What the whole image gives, with numpy's padding and one run of the network: shares no code with the tiles."""
     sizes = list(zip(network.settings.axes, image.shape[1:], strict=True))
     if network.settings.padding == "same":
-        pads = [(0, g.fit_up(n) - n) for g, n in sizes]
+        pads = [(g.context, g.fit_up(n + 2 * g.context) - n - g.context) for g, n in sizes]
         offsets = [0 for _ in sizes]
     else:
         offsets = [g.lead for g, _ in sizes]
@@ -79,7 +79,9 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
         "depth": draw(st.integers(0, depth)),
         "width": draw(st.integers(2, 3)),
     }
-    kind = draw(st.sampled_from(["paper", "article", "planned", "patches", "any", *(["flat"] if dims == 3 else [])]))
+    kind = draw(
+        st.sampled_from(["paper", "article", "planned", "patches", "any", *(["flat", "slices"] if dims == 3 else [])])
+    )
     match kind:
         case "paper":
             return UNetSettings(**shared)
@@ -96,6 +98,9 @@ def networks(draw: st.DrawFn, dims: int, depth: int) -> UNetSettings:
             halved = draw(st.integers(0, levels - flat))
             padding = draw(st.sampled_from(["valid", "same"]))
             return UNetSettings(**shared, padding=padding, flat=(flat, 0, 0), pools=(halved, levels, levels))
+        case "slices":
+            padding, patch = draw(st.sampled_from(["valid", "same"])), draw(st.sampled_from([1, 2]))
+            return UNetSettings(**shared, padding=padding, patch=patch, neighbours=draw(st.integers(0, 2)))
     return UNetSettings(
         **shared,
         padding=draw(st.sampled_from(["valid", "same"])),
@@ -362,16 +367,18 @@ def test_pixels_that_are_not_finite_give_a_warning_and_a_prediction() -> None:
     assert any("not finite" in line for line in prediction.warnings)
 
 
-def test_an_image_of_other_pixels_is_scaled_and_its_result_back() -> None:
+@pytest.mark.parametrize("size", [(24, 30), (6, 24, 30)])
+def test_an_image_of_other_pixels_is_scaled_and_its_result_back(size: tuple[int, ...]) -> None:
     """Twice as large pixels: what comes out is what the image gives that has the pixels of the training."""
-    predictor = predictor_of(2, 1)
-    predictor = Predictor(predictor.card.model_copy(update={"input": seen_in_micrometres()}), predictor.runner, PLENTY)
-    array = np.random.default_rng(0).integers(0, 100, (1, 24, 30)).astype(np.uint8)
-    found = predictor.predict(Image(array, "CYX", spacing=(1.0, 1.0), unit="µm"))
-    assert any("pixel size is 1 x 1 µm" in line for line in found.warnings)
-    by_hand = predictor.predict(Image(resize(array, (48, 60)), "CYX", spacing=(0.5, 0.5), unit="µm"))
-    np.testing.assert_allclose(found.probabilities, resize(by_hand.probabilities, (24, 30)), atol=1e-6)
-    assert found.labels.shape == (24, 30)
+    predictor, dims, axes = predictor_of(len(size), 1), len(size), {2: "CYX", 3: "CZYX"}[len(size)]
+    seen = seen_in_micrometres().model_copy(update={"spacing": [0.5] * dims})
+    predictor = Predictor(predictor.card.model_copy(update={"input": seen}), predictor.runner, PLENTY)
+    array, double = np.random.default_rng(0).integers(0, 100, (1, *size)).astype(np.uint8), [2 * n for n in size]
+    found = predictor.predict(Image(array, axes, spacing=(1.0,) * dims, unit="µm"))
+    assert any(f"pixel size is {' x '.join('1' * dims)} µm" in line for line in found.warnings)
+    by_hand = predictor.predict(Image(resize(array, double), axes, spacing=(0.5,) * dims, unit="µm"))
+    np.testing.assert_allclose(found.probabilities, resize(by_hand.probabilities, size), atol=1e-6)
+    assert found.labels.shape == size
     np.testing.assert_allclose(found.probabilities.sum(0), 1, atol=1e-5)
 
 

@@ -24,6 +24,7 @@ from useg.predict import Predictor, PredictSettings
 from useg.predict_store import FINISHED, StoreResult, StoreWatch, predict_store, work_folder
 from useg.store_plan import StoreSettings
 from useg.unet.model import load_model, save_model
+from useg.unet.normalise import NormaliseSettings
 
 CPU = PredictSettings(device="cpu", precision="float32")
 
@@ -106,14 +107,29 @@ def test_in_blocks_as_in_memory(
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("size", [(150, 131), (20, 50, 41)])
-def test_objects_in_blocks_as_in_memory(tmp_path: Path, size: tuple[int, ...], padding: str) -> None:
+@pytest.mark.parametrize(("size", "kind"), [((150, 131), {}), ((20, 50, 41), {}), ((34, 40, 24), {"neighbours": 2})])
+def test_objects_in_blocks_as_in_memory(
+    tmp_path: Path, size: tuple[int, ...], kind: dict[str, int], padding: str
+) -> None:
     image = make_image(size)
-    model = with_many_objects(make_model(tmp_path, dims=len(size), padding=padding), image)
+    model = with_many_objects(make_model(tmp_path, dims=len(size), padding=padding, **kind), image)
     done = in_blocks(model, image, tmp_path / "out.ome.zarr", instances=True)
     *_, ids = in_memory(model, image)
     assert done.objects == ids.max() > 20
     np.testing.assert_array_equal(read_mask(tmp_path / "out.ome.zarr"), ids)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_bounds_of_gray_values_hold_in_blocks_too(tmp_path: Path, model: Path) -> None:
+    card, (network,) = load_model(model)
+    ct = NormaliseSettings(kind="fixed", mean=[100], std=[30], bounds=[(60, 140)])
+    save_model(tmp_path / "ct.safetensors", card.model_copy(update={"normalise": ct}), network.state_dict())
+    image = make_image((70, 50))
+    in_blocks(tmp_path / "ct.safetensors", image, tmp_path / "out.tif", beside={"probabilities": tmp_path / "p.tif"})
+    _, probabilities, _ = in_memory(tmp_path / "ct.safetensors", image)
+    np.testing.assert_allclose(read(tmp_path / "p.tif").array, probabilities, atol=1e-5)
+    _, clipped, _ = in_memory(tmp_path / "ct.safetensors", image.clip(60, 140))
+    np.testing.assert_allclose(probabilities, clipped, atol=1e-6)
 
 
 @pytest.mark.usefixtures("small_blocks")

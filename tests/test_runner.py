@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import make_card, make_network
+from models import axes_apart, make_card, make_network
 from useg.errors import SettingsError
 from useg.runner import TorchRunner, bytes_per_pixel, largest_tile
 from useg.unet.settings import UNetSettings
@@ -17,15 +17,27 @@ from useg.unet.settings import UNetSettings
     depth=st.integers(0, 3),
     padding=st.sampled_from(["valid", "same"]),
     factor=st.sampled_from([1.0, 1.1, 2.5, 30.0]),
+    data=st.data(),
 )
-def test_the_largest_tile_keeps_the_limit(size: list[int], depth: int, padding: str, factor: float) -> None:
-    chosen = UNetSettings.model_validate({"dims": len(size), "depth": depth, "padding": padding, "width": 2})
-    card, g = make_card(chosen), chosen.geometry
-    limit = int(g.smallest_tile ** len(size) * bytes_per_pixel(card) * factor) + 1
+def test_the_largest_tile_keeps_the_limit(
+    size: list[int], depth: int, padding: str, factor: float, data: st.DataObject
+) -> None:
+    chosen = UNetSettings.model_validate(
+        {"dims": len(size), "depth": depth, "padding": padding, "width": 2} | data.draw(axes_apart(len(size), depth))
+    )
+    card, axes = make_card(chosen), chosen.axes
+    limit = int(np.prod([float(g.smallest_tile) for g in axes]) * bytes_per_pixel(card) * factor) + 1
     largest = largest_tile(card, size, limit)
     # What is really read, tile by tile along each axis, is what must fit.
-    reads = [max(span.length for span in g.tiles_within(n, most)) for n, most in zip(size, largest, strict=True)]
+    reads = [max(s.length for s in g.tiles_within(n, most)) for g, n, most in zip(axes, size, largest, strict=True)]
     assert np.prod([float(n) for n in reads]) * bytes_per_pixel(card) <= limit
+
+
+def test_slices_are_read_whole_and_few_at_a_time() -> None:
+    """A halo of 2 slices costs little, one of 180 pixels much."""
+    card = make_card(UNetSettings(dims=3, depth=4, width=8, padding="same", neighbours=1))
+    slices, *edges = largest_tile(card, (400, 512, 512), int(4_000_000 * bytes_per_pixel(card)))
+    assert edges == [512, 512] and 10 < slices < 20
 
 
 def test_the_runner_returns_the_window_and_leaves_the_network_alone() -> None:

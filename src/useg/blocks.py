@@ -173,7 +173,8 @@ class Job:
         if machine.taken_memory() > self._model.before + KEPT * plan.memory:
             machine.return_freed_memory()
         if looks:
-            intensity = Intensity(np.array(plan.shift, np.float32), np.array(plan.scale, np.float32))
+            shift, scale = (np.array(each, np.float32) for each in (plan.shift, plan.scale))
+            intensity = Intensity(shift, scale, self.card.normalise.clipped)
             seen = (each.view.undo(self.runner(intensity.apply(each.pixels), each.tile.keep)) for each in looks)
             planes = next(seen)
             for other in seen:

@@ -19,7 +19,7 @@ from useg.data.dataset import (
 )
 from useg.data.layouts import find_layout
 from useg.data.legend import Legend
-from useg.data.stacks import whole_stacks
+from useg.data.stacks import Pages
 from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
@@ -125,10 +125,9 @@ def evaluate_folder(
         DataError, ImageError, MissingError: the data cannot be scored.
     """
     check_region(region_class, predictor.card.network.classes)
-    layout = find_layout(Path(data), alpha=predictor.card.alpha)
+    pages: Pages = "images" if predictor.card.network.dims == 2 else "volume"
+    layout = find_layout(Path(data), alpha=predictor.card.alpha, pages=pages)
     pairs = layout.test or layout.train
-    if predictor.card.network.dims == 3:
-        pairs = whole_stacks(pairs)
     legend = legend_of_model(predictor.card)
     if unlabelled == "background" and legend.ignore == 0:
         raise SettingsError("--unlabelled background: 0 meant not annotated in training; leave it out")

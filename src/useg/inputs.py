@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Shaped
 
 from useg.data.dataset import Example
+from useg.data.spacing import SAME_SIZE, common_spacing, largest_ratio, scaled_size
 from useg.images.windows import Windows
 from useg.unet.model import InputSeen
 from useg.unet.normalise import sample_steps, subsample
 
-SAME_SIZE = 1.1
-"""Pixel sizes up to this ratio are taken for the same."""
-LARGEST_RATIO = 8.0
-"""Beyond it an image is not scaled to the pixel size of the training: it cannot show what the model knows."""
 BLURRED = 0.6
 """An image with less detail than this share of the least that training saw is told to be blurred."""
 DETAIL_EDGE = 512
@@ -49,15 +47,18 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
     for example in train:
         values = subsample(example.image).reshape(example.image.shape[0], -1).astype(np.float64)
         ranges.append(np.percentile(values, (1, 99), axis=1))
-    known = {(e.spacing, e.unit) for e in train}
-    spacing, unit = known.pop() if len(known) == 1 else (None, None)
+    spacing = common_spacing(train)
+    if spacing and any(largest_ratio(e.spacing, spacing) > SAME_SIZE for e in train if e.spacing):
+        spacing = None
+    types = Counter(str(e.image.dtype) for e in train)
     details = [found for e in train if (found := detail(e.image)) is not None]
     return InputSeen(
-        dtype=str(train[0].image.dtype),
+        dtype=types.most_common(1)[0][0],
+        dtypes=sorted(types),
         low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
         high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
         spacing=list(spacing) if spacing else None,
-        unit=unit if spacing else None,
+        unit=train[0].unit if spacing else None,
         detail=min(details, default=None),
     )
 
@@ -89,8 +90,8 @@ def unlike_training(
     """In words, how an image differs from the training images in type, range, detail and pixel size."""
     found = []
     values = image.small.reshape(len(image.small), -1)
-    if str(values.dtype) != seen.dtype:
-        found.append(f"its pixels are {values.dtype}, those of the training images {seen.dtype}")
+    if str(values.dtype) not in seen.types:
+        found.append(f"its pixels are {values.dtype}, those of the training images {' or '.join(seen.types)}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         found.append("some of its pixels are not finite; they are read as the mean")
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
@@ -131,35 +132,15 @@ def size_as_in_training(
     if not _differs(seen, spacing, unit) or unit is None or unit != seen.unit:
         return tuple(size)
     assert spacing is not None and seen.spacing is not None
-    ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
-    if max(*ratio, *(1 / r for r in ratio)) > LARGEST_RATIO:
-        return tuple(size)
-    return tuple(max(1, round(n * r)) for n, r in zip(size, ratio, strict=True))
-
-
-def resize(array: Shaped[np.ndarray, "c *size"], size: Sequence[int]) -> Float32[np.ndarray, "c *other"]:
-    """An image of another size: linear in between, averaged where it shrinks, in its own gray values.
-
-    As `skimage.transform.resize` does it, to the bit: a Gaussian of (factor - 1) / 2 pixels before it shrinks.
-    """
-    from scipy import ndimage
-
-    values = array.astype(np.float32)
-    finite = np.where(np.isfinite(values), values, 0)
-    factors = np.divide(finite.shape, (len(array), *size))
-    smooth = finite
-    if (factors > 1).any():
-        smooth = ndimage.gaussian_filter(finite, np.maximum(0, (factors - 1) / 2), mode="nearest")
-    result = ndimage.zoom(smooth, [1 / factor for factor in factors], order=1, mode="nearest", grid_mode=True)
-    return np.asarray(result.clip(finite.min(), finite.max()), np.float32)
+    return scaled_size(size, spacing, seen.spacing)
 
 
 def _differs(seen: InputSeen, spacing: Sequence[float] | None, unit: str | None) -> bool:
     """Whether both know a pixel size, and not the same."""
     if not spacing or not seen.spacing or len(spacing) != len(seen.spacing):
         return False
-    ratio = [a / b for a, b in zip(spacing, seen.spacing, strict=True)]
-    return max(*ratio, *(1 / r for r in ratio)) > SAME_SIZE or bool(unit and seen.unit and unit != seen.unit)
+    other_unit = bool(unit and seen.unit and unit != seen.unit)
+    return largest_ratio(spacing, seen.spacing) > SAME_SIZE or other_unit
 
 
 def _words(spacing: Sequence[float]) -> str:

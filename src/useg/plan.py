@@ -5,34 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from useg.data.augment import NO_AUGMENTATION, AugmentSettings
+from useg.data.ct import normalise_ct
 from useg.data.dataset import Example, middle_plane
 from useg.data.legend import Legend
 from useg.data.order import ordered_axes
 from useg.data.orientation import UPRIGHT_TURN, Symmetries, find_symmetries
 from useg.data.samples import Sampler, SampleSettings, class_shares
+from useg.data.spacing import common_spacing
 from useg.data.thickness import class_thickness
 from useg.errors import SettingsError
 from useg.settings import Settings, override
 from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.losses import LossSettings
 from useg.unet.model import ModelCard
+from useg.unet.normalise import NormaliseSettings
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings, volume_settings
+from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, plan_neighbours, some_slices
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
 CROP = {2: 256, 3: 64}
-"""Input pixels of a planned sample along an axis of images and of volumes, where they have as many; half as many more
-for patches."""
-COARSEST = {2: 8, 3: 4}
-"""Pixels along an axis that the bottleneck should still see of them."""
-BATCH = 2
-"""Crops of full size in a step, more where images are smaller: few, because in a bounded time many steps teach more."""
+"""Input pixels of a planned sample along an axis of images and, where edges are equal, of volumes, where they have as
+many; half as many more for patches."""
+COARSEST = 8
+"""Pixels along an axis of an image that the bottleneck should still see."""
+BATCH, MOST = 2, 32
+"""Crops of full size in a step, and the most where images are smaller: few, because in a bounded time many steps teach
+more."""
 WIDTHS = (16, 24, 32, 48, 64)
 """Widths that are planned, the narrowest first."""
 ENOUGH_STEPS = 2500
@@ -97,7 +102,7 @@ def make_plan(
     if base.recipe == "paper":
         planned = _paper(train, legend, shares, given)
     else:
-        planned = _auto(train, legend, shares, symmetries, given)
+        planned = _auto(train, legend, shares, symmetries, given, overrides or {}, base.data.ct)
     settings, reasons = base.model_copy(update=planned.settings), planned.reasons
     settings = override(settings if start is None else _from_start(settings, start), overrides or {})
     _check_fit(settings, dims, channels, legend.classes)
@@ -166,37 +171,60 @@ def _about_start(settings: Settings) -> str:
 
 
 def _auto(
-    train: Sequence[Example], legend: Legend, shares: np.ndarray, symmetries: Symmetries, given: UNetSettings | None
+    train: Sequence[Example],
+    legend: Legend,
+    shares: np.ndarray,
+    symmetries: Symmetries,
+    given: UNetSettings | None,
+    asked: Mapping[str, Any],
+    ct: Literal["auto", "yes", "no"],
 ) -> _Choice:
     channels, dims = train[0].image.shape[0], train[0].labels.ndim
+    sizes, edges = np.array([e.labels.shape for e in train]), common_spacing(train)
+    lengths = edges or (1.0,) * dims
+    neighbours = given.neighbours if given else None
+    if dims == 3 and not given and not {"network.flat", "network.pools"} & asked.keys():
+        wish = asked.get("network.neighbours")
+        neighbours = wish if wish in range(9) else plan_neighbours(lengths, float(np.median(sizes[:, 0])))
+    # A network of images works on images, or on the slices of volumes.
+    kind = 2 if neighbours is not None else dims
     # Of images the shortest side anywhere; volumes are short along one axis, each axis has a size of its own.
-    sizes = np.array([e.labels.shape for e in train])
-    sides = [int(n) for n in (np.full(2, sizes.min()) if dims == 2 else np.median(sizes, axis=0))]
+    sides = [int(n) for n in (np.full(2, sizes[:, -2:].min()) if kind == 2 else np.median(sizes, axis=0))]
     smallest = min(sides)
     # Of two classes the thinner one; of many, single thin ones are not worth a quarter of the samples of all others.
-    thickness = float(np.nanpercentile(class_thickness(train, legend.classes), 50, method="lower"))
-    patch = 2 if thickness >= FINE and smallest >= CROP[dims] else 1
-    depth = int(np.clip(np.log2(max(smallest, 2 * COARSEST[dims]) / COARSEST[dims]), 1, 4))
+    widths = class_thickness(some_slices(train) if kind < dims else train, legend.classes)
+    thickness = float(np.nanpercentile(widths, 50, method="lower"))
+    # Patches are as long as wide, so that they would join what a flat axis keeps apart.
+    even = kind == 2 or max(lengths) < ALIKE * min(lengths)
+    patch = 2 if thickness >= FINE and smallest >= CROP[kind] and even else 1
+    largest = CROP[kind] if (given.patch if given else patch) == 1 else CROP[kind] * 3 // 2
+    if kind == 2:
+        crop = tuple(min(largest, max(n, CROP[2] // 4)) for n in sides)
+        axes = Axes(int(np.clip(np.log2(max(smallest, 2 * COARSEST) / COARSEST), 1, 4)))
+    else:
+        crop = cube(lengths, sides, largest**3)
+        axes = plan_axes(lengths, crop)
     network = given or UNetSettings(
         in_channels=channels,
         classes=legend.classes,
         dims=dims,
-        depth=depth,
+        depth=axes.depth,
         width=WIDTHS[0],
         doublings=3,
         padding="same",
         norm="batch",
         dropout=0.0,
         patch=patch,
+        flat=axes.flat,
+        pools=axes.pools,
+        neighbours=neighbours,
     )
-    largest = CROP[dims] if network.patch == 1 else CROP[dims] * 3 // 2
-    crop = tuple(
-        axis.fit_up(min(largest, max(n, CROP[dims] // 4))) for axis, n in zip(network.axes, sides, strict=True)
-    )
+    # Of slices one is learned at a time, with its neighbours.
+    crop = tuple(axis.fit_up(n) for axis, n in zip(network.axes, (1,) * (dims - kind) + crop, strict=True))
     rare = [k for k in range(legend.classes) if 0 < shares[k] < RARE]
     samples = SampleSettings(
         crop=crop,
-        batch=max(2, round(BATCH * largest**dims / math.prod(crop))),
+        batch=int(np.clip(round(BATCH * largest**kind / math.prod(crop[-kind:])), BATCH, MOST)),
         rare_share=0.5 if rare else 0.0,
         rare_classes=rare,
     )
@@ -204,8 +232,9 @@ def _auto(
     ordered_z, ordered_y, ordered_x = [None] * (3 - dims) + ordered
     augment = AugmentSettings(
         rotate=UPRIGHT_TURN if ordered_y or ordered_x else symmetries.turn,
-        tilt=UPRIGHT_TURN if dims == 3 else 0.0,
-        spacing=train[0].spacing or () if dims == 3 else (),
+        tilt=UPRIGHT_TURN if kind == 3 and even else 0.0,
+        within_slices=kind < dims,
+        spacing=edges or () if dims == 3 else (),
         mirror_x=symmetries.mirror_x and not ordered_x,
         mirror_y=symmetries.mirror_y and not ordered_y,
         mirror_z=symmetries.mirror_y and not ordered_z and dims == 3,
@@ -213,11 +242,15 @@ def _auto(
         elastic_sd=10 * max(crop) / CROP[2],
         elastic_grid=5,
     )
+    normalise, about_values = NormaliseSettings(), "gray values: each channel of each image to mean 0, deviation 1"
+    if ct == "yes" or (ct == "auto" and all(e.hounsfield for e in train)):
+        normalise, about_values = normalise_ct(train)
     reasons = [
-        f"network: {'of volumes, ' if dims == 3 else ''}depth {depth}, same padding, batch normalisation",
+        f"network: {'of volumes, ' if kind == 3 else ''}depth {network.depth}, same padding, batch normalisation",
+        *([about_axes(network, edges, train[0].unit)] if dims == 3 else []),
         f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
         f"{thickness:.0f} pixels thick, so the network works on "
-        + (f"{'x'.join('2' * dims)} patches and sees four times as many samples" if patch > 1 else "single pixels"),
+        + (f"{'x'.join('2' * kind)} patches and sees four times as many samples" if patch > 1 else "single pixels"),
         f"samples: {samples.batch} crops of {'x'.join(map(str, crop))} pixels a step"
         + (f"; half of them seek the rare {', '.join(legend.names[k] for k in rare)}" if rare else ""),
         f"augmentation: {symmetries.reason}"
@@ -227,14 +260,14 @@ def _auto(
             for axis, pair in zip("zyx"[3 - dims :], ordered, strict=True)
             if pair
         ),
-        "loss: cross-entropy + Dice; gray values: each channel of each image to mean 0, deviation 1",
+        f"loss: cross-entropy + Dice; {about_values}",
     ]
     if given:
-        del reasons[1]  # nothing was chosen
+        del reasons[1:dims]  # nothing was chosen
     loss = LossSettings(dice=1.0)
     if legend.kind == "instances":
         loss = loss.model_copy(update={"borders": BorderSettings(widen=WIDEN)})
-    chosen = {"network": network, "samples": samples, "augment": augment, "loss": loss}
+    chosen = {"network": network, "samples": samples, "augment": augment, "loss": loss, "normalise": normalise}
     return _Choice(chosen, reasons)
 
 

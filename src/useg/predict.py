@@ -18,12 +18,13 @@ from jaxtyping import Float, Integer, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 
 from useg import machine
+from useg.data.spacing import resize
 from useg.engines.runner import ExportedRunner
 from useg.errors import ImageError, SettingsError
 from useg.hub import local_model
 from useg.images.image import Image
 from useg.images.windows import windows_of
-from useg.inputs import glance, resize, size_as_in_training, unlike_training
+from useg.inputs import glance, size_as_in_training, unlike_training
 from useg.metrics.overlap import mean_foreground
 from useg.metrics.uncertainty import entropy, expected_dice
 from useg.objects.separate import separate

@@ -124,10 +124,17 @@ def largest_tile(card: ModelCard, size: Sequence[int], limit: int, precision: st
             f"--max-memory leaves {max(0, limit) / 1e6:.0f} MB for the network, but one tile needs "
             f"{bytes_per_pixel(card, precision) * math.prod(smallest) / 1e6:.0f} MB; allow more memory"
         )
-    # Short axes are read whole; what they leave is shared by the long ones.
-    edge, largest = pixels ** (1 / dims), list(whole)
-    for rank, axis in enumerate(sorted(range(dims), key=lambda a: whole[a])):
-        edge = min(LARGEST_TILE if dims == 2 else LARGEST_TILE // 8, pixels ** (1 / (dims - rank)))
+    # Least is read in vain where edges are as their halos; slices with few neighbours are read by few. Short axes are
+    # read whole; what they leave is shared by the long ones.
+    most = LARGEST_TILE if dims == 2 or card.network.neighbours is not None else LARGEST_TILE // 8
+    widest = max(1, *(axis.halo for axis in axes))
+    weights, largest = [max(1, axis.halo) / widest for axis in axes], list(whole)
+    needed = [min(both) for both in zip(smallest, whole, strict=True)]
+    order = sorted(range(dims), key=lambda a: whole[a] / weights[a])
+    for rank, axis in enumerate(order):
+        rest = order[rank:]
+        edge = weights[axis] * (pixels / math.prod(weights[a] for a in rest)) ** (1 / len(rest))
+        edge = min(most, edge, pixels / math.prod(needed[a] for a in rest[1:]))
         largest[axis] = min(whole[axis], max(smallest[axis], int(edge)))
         pixels /= largest[axis]
     return largest
@@ -141,7 +148,7 @@ def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
     # gaps between blocks that torch has freed.
     widths = {2: 6.5, 3: 7}[s.dims] if s.padding == "same" else 9
     return (
-        value * widths * s.channels(0) / s.patch**s.dims
+        value * widths * s.channels(0) / math.prod(axis.patch for axis in s.axes)
         + (4 + value) * s.in_channels
         + (12 + 4 * (card.members > 1)) * s.classes
     )

@@ -13,6 +13,7 @@ from useg.atomic import write_text
 from useg.data.augment import AugmentSettings
 from useg.data.legend import parse_value
 from useg.data.samples import SampleSettings
+from useg.data.stacks import Pages
 from useg.errors import SettingsError
 from useg.unet.losses import LossSettings
 from useg.unet.normalise import NormaliseSettings
@@ -40,6 +41,8 @@ class DataSettings(_Section):
             are not annotated; "auto" is background, and refuses masks that speak against it.
         masks: "classes" are numbered kinds, "instances" are ids of objects; "auto" looks at the values.
         alpha: whether alpha is a channel of the images (four bands saved as RGBA) and not dropped.
+        pages: what the pages of a stack are, two TIFFs of several pages: "images", or together one "volume".
+        ct: whether gray values are CT numbers in Hounsfield units; "auto" believes what DICOM files say.
         validation: share of the images held out where the data set has no `val/`.
         folds, fold: divide the images, those of `val/` too, into so many parts, and hold this one out, from 0; with 0
             folds, `validation` holds.
@@ -55,6 +58,8 @@ class DataSettings(_Section):
     unlabelled: Literal["auto", "background", "ignore"] = "auto"
     masks: Literal["auto", "classes", "instances"] = "auto"
     alpha: bool = False
+    pages: Pages = "images"
+    ct: Literal["auto", "yes", "no"] = "auto"
     validation: float = Field(default=0.2, gt=0, lt=0.9)
     folds: int = Field(default=0, ge=0)
     fold: int = Field(default=0, ge=0)
@@ -65,7 +70,7 @@ class DataSettings(_Section):
 
     def how_to_read(self) -> dict[str, Any]:
         """What `useg.data.prepare.prepare` wants to know."""
-        return self.model_dump(exclude={"folder", "validation_names", "fingerprint"})
+        return self.model_dump(exclude={"folder", "ct", "validation_names", "fingerprint"})
 
     @model_validator(mode="after")
     def _one_of_the_folds(self) -> DataSettings:

@@ -40,7 +40,7 @@ def describe_model(path: Path, card: ModelCard) -> str:
         f"{path}: U-Net by useg {card.version}",
         f"  network      {n.dims}-D, width {n.width}, depth {n.depth}, {n.padding} padding, norm: {n.norm}; "
         f"sees {size} pixels around each",
-        f"  input        channels: {n.in_channels}; trained on {seen.dtype}, gray values "
+        f"  input        channels: {n.in_channels}; trained on {' or '.join(seen.types)}, gray values "
         + ", ".join(f"{low:g}..{high:g}" for low, high in zip(seen.low, seen.high, strict=True)),
         f"  classes      {', '.join(f'{k} {c.name}' for k, c in enumerate(card.classes))}",
         f"  normalise    {card.normalise.kind}",

@@ -6,6 +6,7 @@ import math
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from useg.data.dataset import Example
 from useg.data.known import seen_before
 from useg.data.legend import Legend
 from useg.data.prepare import Reader, prepare, read_annotated
+from useg.data.spacing import to_common_spacing
 from useg.data.splits import Split
 from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
@@ -116,6 +118,10 @@ def train(
         fingerprint = _fingerprint([*parts.train, *parts.validation])
         if len(set(team.gather(fingerprint))) > 1:
             raise DataError(f"{folder}: not all processes read the same images and masks; give each machine the same")
+        trained_on, told = to_common_spacing(parts.train)
+        parts = replace(parts, train=trained_on)
+        if told:
+            watch.on_text(told)
         if resuming:
             if settings.data.fingerprint != fingerprint:
                 raise DataError(

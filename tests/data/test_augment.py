@@ -243,3 +243,15 @@ def test_turns_of_a_volume_keep_lengths_in_space(seed: int, edge: float) -> None
     for axis in range(3):
         moved = np.diff(field, axis=axis + 1) * edges[:, None, None, None]
         np.testing.assert_allclose(np.sqrt((moved**2).sum(0)), edges[axis], rtol=1e-4)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32), depth=st.integers(1, 5), middle=st.floats(-2, 20))
+def test_within_slices_each_slice_of_a_sample_is_one_of_the_volume(seed: int, depth: int, middle: float) -> None:
+    chosen = AugmentSettings(within_slices=True, tilt=40, mirror_z=True, elastic_sd=8, scale=0.3)
+    field = warp_field(np.random.default_rng(seed), [middle, 9.0, 9.0], (depth, 12, 14), chosen)
+    slices = field[0].reshape(depth, -1)
+    assert (slices == slices[:, :1]).all()  # nothing is bent out of them
+    steps = np.diff(slices[:, 0])
+    assert (steps == 1).all() or (steps == -1).all()
+    assert abs(slices[:, 0].mean() - middle) <= 0.5 + 1e-3

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from useg.data.dataset import Example
 from useg.data.splits import Split, series_of, split
 from useg.errors import DataError, SettingsError
+from useg.images import files
 from useg.labels import IGNORE
 
 
@@ -207,3 +210,27 @@ def test_any_names_give_two_sides(chosen: list[str], share: float, seed: int) ->
     if "at random" in found.reason:
         assert len(found.train) + len(found.validation) == len(chosen)
         assert abs(len(found.validation) - share * len(chosen)) <= 1.5
+
+
+@pytest.mark.parametrize("count", [6, 14])
+@pytest.mark.parametrize("step", [1, 7])
+def test_numbered_volumes_are_a_series_where_neighbours_resemble_one_another(count: int, step: int) -> None:
+    """Patients have numbers too; frames of a film change little by little."""
+    rng, labels = np.random.default_rng(count), np.resize(np.array([0, 1], np.uint8), (3, 40, 40))
+
+    def told(volumes: np.ndarray) -> str:
+        return split([Example(f"v_{step * i:03}", image, labels) for i, image in enumerate(volumes)]).reason
+
+    patients = [told(rng.normal(size=(count, 1, 3, 40, 40)).astype(np.float32)) for _ in range(10)]
+    films = [told(rng.normal(size=(count, 1, 3, 40, 40)).cumsum(0).astype(np.float32)) for _ in range(10)]
+    assert all("images of the series" in reason for reason in films)
+    # One time in twenty strangers look like neighbours.
+    assert sum("chosen at random, because neighbouring numbers resemble" in reason for reason in patients) >= 8
+
+
+@pytest.mark.real
+def test_patients_with_numbers_are_held_out_at_random(real_data: Path) -> None:
+    folder = real_data / "mri-hippocampus-3d" / "train" / "images"
+    images = [(path, files.read(path).array) for path in sorted(folder.iterdir())]
+    found = split([Example(path.name[:-7], image, (image[0] > 50).astype(np.uint8)) for path, image in images])
+    assert "3 of 14 images, chosen at random, because neighbouring numbers resemble" in found.reason

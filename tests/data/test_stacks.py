@@ -37,6 +37,22 @@ def places(layout: Layout) -> list[tuple[str, str, str, int | None]]:
     return [(pair.name, pair.image.name, pair.mask.name, pair.page) for pair in layout.train]
 
 
+def test_where_it_is_asked_for_a_stack_is_a_volume(tmp_path: Path) -> None:
+    write(tmp_path, "train-volume.tif", "train-labels.tif")
+    write(tmp_path, "test-volume.tif", "test-labels.tif", pages=6)
+    layout = find_layout(tmp_path, pages="volume")
+    assert layout.kind == "stacks of pages, each a volume (2 volumes)"
+    assert [pair.name for pair in layout.train + layout.test] == ["train-volume", "test-volume"]
+    parts = prepare(tmp_path, pages="volume").parts
+    [rest], [strip] = parts.train, parts.validation
+    assert rest.labels.shape[0] == strip.labels.shape[0] == 20  # along y or x
+    np.testing.assert_array_equal(files.read(layout.train[0].image).array[0], IMAGES)
+    # All else is read as it is without.
+    write(tmp_path / "other" / "images", "a.tif", "b.tif")
+    write(tmp_path / "other" / "masks", "a.tif", "b.tif")
+    assert find_layout(tmp_path / "other", pages="volume").train == find_layout(tmp_path / "other").train
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [
@@ -50,7 +66,7 @@ def places(layout: Layout) -> list[tuple[str, str, str, int | None]]:
 )
 def test_every_page_is_an_image(tmp_path: Path, image: str, mask: str) -> None:
     layout = find_layout(write(tmp_path, image, mask))
-    assert layout.kind == f"pages of {image} + {mask}, each an image for now (20 images)"
+    assert layout.kind.startswith(f"pages of {image} + {mask}, each an image (20 images)")
     stem = Path(image).stem
     assert places(layout)[:2] == [(f"{stem}_{n:03}", Path(image).name, Path(mask).name, n) for n in range(2)]
     check = check_layout(layout)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models import files_of, make_card, make_model, make_network
+from models import axes_apart, files_of, make_card, make_model, make_network
 from useg.cli import main
 from useg.errors import ExportError
 from useg.export import bioimageio_rdf as rdf
@@ -57,12 +57,14 @@ def few_sizes_and_closed_here() -> Iterator[None]:
 @st.composite
 def cards(draw: st.DrawFn) -> ModelCard:
     dims = draw(st.sampled_from([2, 2, 3]))
+    depth = draw(st.integers(0, 2 if dims == 2 else 1))
     n = UNetSettings.model_validate(
         {
             "dims": dims,
             "in_channels": draw(st.integers(1, 3)),
             "classes": draw(st.integers(2, 4)),
-            "depth": draw(st.integers(0, 2 if dims == 2 else 1)),
+            "depth": depth,
+            **draw(axes_apart(dims, depth)),
             "width": draw(st.integers(1, 4)),
             "padding": draw(st.sampled_from(["valid", "same"])),
             "up_kernel": draw(st.sampled_from([2, 3])),
@@ -74,6 +76,8 @@ def cards(draw: st.DrawFn) -> ModelCard:
         ends = draw(st.sampled_from([(-3e-4, 2e-4), (10.0, 40000.0), (-1000.0, 3000.0), (7.0, 7.0)]))
     channels = n.in_channels
     fixed: dict[str, Any] = {"mean": [ends[0]] * channels, "std": [ends[1] - ends[0] or 1.0] * channels}
+    if ends[0] < ends[1] and draw(st.booleans()):
+        fixed["bounds"] = [(0.9 * ends[0], 0.8 * ends[1])] * channels
     seen = InputSeen(dtype="float32", low=[ends[0]] * channels, high=[ends[1]] * channels)
     if draw(st.booleans()):
         seen = seen.model_copy(update={"spacing": [0.5, 0.25, 0.25][3 - dims :], "unit": "µm"})

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models import files_of, make_card, make_model, make_network
+from models import axes_apart, files_of, make_card, make_model, make_network
 from useg.errors import ExportError, ModelError, SettingsError
 from useg.export import Exported, export_onnx, export_openvino, to_onnx
 from useg.export.parity import SIZES, TOLERANCE, largest_difference, random_sizes
@@ -38,12 +38,14 @@ def write_model(path: Path, card: ModelCard) -> Path:
 def cards(draw: st.DrawFn) -> ModelCard:
     head = draw(st.sampled_from(["1x1", "3x3"]))
     dims = draw(st.sampled_from([2, 2, 2, 3]))
+    depth = draw(st.integers(0, 3 if dims == 2 else 1))
     chosen = UNetSettings.model_validate(
         {
             "dims": dims,
             "in_channels": draw(st.integers(1, 3)),
             "classes": draw(st.integers(2, 4)),
-            "depth": draw(st.integers(0, 3 if dims == 2 else 1)),
+            "depth": depth,
+            **draw(axes_apart(dims, depth)),
             "width": draw(st.integers(1, 5)),
             "doublings": draw(st.sampled_from([None, 0, 1])),
             "padding": draw(st.sampled_from(["valid", "same"])),
@@ -70,7 +72,7 @@ def test_an_export_gives_what_torch_gives(tmp_path: Path, card: ModelCard, seed:
     sizes = random_sizes(card.network, seed)[:2]
     assert largest_difference(ours, theirs, card.network, sizes) <= TOLERANCE
     # Any window of a tile, too.
-    n, out = sizes[0], [card.network.geometry.output_size(edge) for edge in sizes[0]]
+    n, out = sizes[0], [axis.output_size(edge) for axis, edge in zip(card.network.axes, sizes[0], strict=True)]
     keep = [slice(edge // 3, edge - edge // 4) for edge in out]
     tile = np.random.default_rng(seed).normal(size=(card.network.in_channels, *n)).astype(np.float32)
     np.testing.assert_allclose(theirs(tile, keep), ours(tile, keep), atol=TOLERANCE)

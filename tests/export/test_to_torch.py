@@ -35,6 +35,7 @@ CARDS = {
     "valid": make_card(UNetSettings(padding="valid", depth=1, width=2, up_kernel=3, in_channels=2)),
     "patches": make_card(UNetSettings(padding="same", depth=1, width=2, patch=2)),
     "volumes": make_card(UNetSettings(padding="same", depth=1, width=2, dims=3)),
+    "slices": make_card(UNetSettings(padding="valid", depth=1, width=2, dims=3, neighbours=1, patch=2)),
     "flat": make_card(UNetSettings(padding="same", depth=0, width=2)),
 }
 
@@ -47,11 +48,11 @@ def test_a_program_gives_what_torch_gives(tmp_path: Path, card: ModelCard) -> No
     told = {KEY: "", "useg.sizes": ""}
     program: Any = torch.export.load(done.path, extra_files=told).module()
     assert ModelCard.model_validate_json(told[KEY]) == read_card(model)
-    g = card.network.geometry
-    size = [g.smallest + g.stride * step for step in (9, 1, 4)[: card.network.dims]]
+    axes = card.network.axes
+    size = [g.smallest + g.stride * step for g, step in zip(axes, (9, 1, 4), strict=False)]
     tile = np.random.default_rng(0).normal(size=(card.network.in_channels, *size)).astype(np.float32)
     _, ours = load_runner(model, PredictSettings(device="cpu", precision="float32"))
-    expected = ours(tile, [slice(0, g.output_size(n)) for n in size])
+    expected = ours(tile, [slice(0, g.output_size(n)) for g, n in zip(axes, size, strict=True)])
     with torch.inference_mode():
         np.testing.assert_allclose(program(torch.from_numpy(tile)[None])[0].numpy(), expected, atol=TOLERANCE)
 

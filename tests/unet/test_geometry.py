@@ -27,6 +27,13 @@ def axes_apart(draw: st.DrawFn, depth: int) -> Geometry:
     return Geometry(depth, padding, up_kernel, draw(st.sampled_from([1, 3])), 1, flat, pools)
 
 
+@st.composite
+def slices(draw: st.DrawFn, depth: int) -> Geometry:
+    """The first axis of 2.5-D: a slice and its neighbours."""
+    padding, context = draw(st.sampled_from(["valid", "same"])), draw(st.integers(0, 3))
+    return Geometry(depth, padding, flat=depth + 1, pools=0, context=context)
+
+
 def all_forms(depth: int) -> st.SearchStrategy[Geometry]:
     """Every form of the network up to a depth; one that works on patches has a head of its own."""
     padding, up_kernel = st.sampled_from(["valid", "same"]), st.sampled_from([2, 3])
@@ -35,6 +42,7 @@ def all_forms(depth: int) -> st.SearchStrategy[Geometry]:
         st.builds(Geometry, st.integers(0, depth), padding, up_kernel, head_kernel),
         st.builds(Geometry, st.integers(0, min(2, depth)), padding, up_kernel, st.just(1), patch),
         axes_apart(min(2, depth)),
+        slices(min(2, depth)),
     )
 
 
@@ -48,6 +56,7 @@ def walk(geometry: Geometry, size: int) -> int | None:
     halved = range(flat, depth if geometry.pools is None else flat + geometry.pools)
     losses = [4 if geometry.padding == "valid" and level >= flat else 0 for level in range(depth + 1)]
     factors = [2 if level in halved else 1 for level in range(depth)]
+    size -= 2 * geometry.context
     if size % geometry.patch:
         return None
     size //= geometry.patch
@@ -65,7 +74,9 @@ def walk(geometry: Geometry, size: int) -> int | None:
 def small_network(geometry: Geometry, dims: int = 2) -> UNet:
     """A network with this first axis; one that is unlike the others makes it one of volumes."""
     apart: dict[str, object] = {}
-    if geometry.flat or geometry.pools is not None:
+    if geometry.flat > geometry.depth:
+        dims, apart = 3, {"neighbours": geometry.context}
+    elif geometry.flat or geometry.pools is not None:
         dims, levels = 3, geometry.depth
         halved = levels - geometry.flat if geometry.pools is None else geometry.pools
         apart = {"flat": (geometry.flat, 0, 0), "pools": (halved, levels, levels)}
@@ -224,7 +235,8 @@ def test_tiles_cover_an_axis_once_and_keep_clean_pixels_only(geometry: Geometry,
     spans = geometry.tiles(size, core)
     covered = [pixel for span in spans for pixel in range(span.start, span.stop)]
     assert covered == list(range(size))
-    end = geometry.fit_up(size)
+    around = geometry.context
+    end = geometry.fit_up(size + 2 * around) - around
     for span in spans:
         output = geometry.output_size(span.length)
         assert 0 <= span.keep.start < span.keep.stop <= output
@@ -237,9 +249,9 @@ def test_tiles_cover_an_axis_once_and_keep_clean_pixels_only(geometry: Geometry,
             assert first >= 0
             assert last <= span.length
         else:
-            assert first >= 0 or span.first == 0
+            assert first >= 0 or span.first == -around
             assert last <= span.length or span.last == end
-            assert 0 <= span.first < span.last <= end
+            assert -around <= span.first < span.last <= end
 
 
 @few

@@ -1,7 +1,7 @@
 """The network: the paper's numbers, the article's numbers, and what every form of it must do."""
 
 import math
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -92,7 +92,8 @@ def test_article_settings_can_be_changed() -> None:
 def all_kinds(draw: st.DrawFn) -> UNetSettings:
     patch, dims, depth = draw(st.sampled_from([1, 1, 2])), draw(st.sampled_from([2, 2, 3])), draw(st.integers(0, 2))
     flat = draw(st.integers(0, depth))
-    apart = {"flat": (flat, 0, 0), "pools": (draw(st.integers(0, depth - flat)), depth, depth)}
+    apart: dict[str, Any] = {"flat": (flat, 0, 0), "pools": (draw(st.integers(0, depth - flat)), depth, depth)}
+    apart = draw(st.sampled_from([apart, {"neighbours": flat}, {}]))
     return UNetSettings(
         in_channels=draw(st.integers(1, 2)),
         classes=draw(st.integers(2, 3)),
@@ -105,7 +106,7 @@ def all_kinds(draw: st.DrawFn) -> UNetSettings:
         head=draw(st.sampled_from(["1x1", "3x3"])) if patch == 1 else "1x1",
         patch=patch,
         doubling=draw(st.sampled_from(["after_pool", "before_pool"])),
-        **(apart if dims == 3 and draw(st.booleans()) else {}),
+        **(apart if dims == 3 else {}),
     )
 
 
@@ -189,6 +190,37 @@ def test_a_volume_that_does_not_change_along_z_is_treated_as_its_image() -> None
         scores = deep(picture[:, :, None].expand(-1, -1, 4, -1, -1))
         for plane in range(4):
             torch.testing.assert_close(scores[:, :, plane], flat(picture))
+
+
+@settings(max_examples=20)
+@given(
+    neighbours=st.integers(0, 2),
+    channels=st.integers(1, 2),
+    patch=st.sampled_from([1, 2]),
+    padding=st.sampled_from(["same", "valid"]),
+    depth=st.integers(0, 2),
+)
+def test_neighbouring_slices_are_channels_of_a_network_of_images(
+    neighbours: int, channels: int, patch: int, padding: str, depth: int
+) -> None:
+    """With the same weights, a volume is answered as each slice is, with its neighbours as further channels."""
+    both: dict[str, Any] = {"depth": depth, "width": 3, "padding": padding, "norm": "batch", "patch": patch}
+    volumes = trained(UNetSettings(in_channels=channels, dims=3, neighbours=neighbours, **both))
+    seen = 2 * neighbours + 1
+    images = UNet(channels * seen, 2, **both).eval()
+    images.load_state_dict(
+        {
+            name: value.reshape(images.state_dict()[name].shape) if value.ndim == 5 else value
+            for name, value in volumes.state_dict().items()
+        }
+    )
+    volume = image_for(volumes, [seen + 1, 5, 8])
+    with torch.inference_mode():
+        found = volumes(volume)
+        for middle in range(neighbours, volume.shape[2] - neighbours):
+            around = volume[:, :, middle - neighbours : middle + neighbours + 1].flatten(1, 2)
+            place = middle - volumes.axes[0].margin
+            torch.testing.assert_close(found[:, :, place], images(around), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

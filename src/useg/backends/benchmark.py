@@ -41,8 +41,8 @@ class BenchmarkSettings(BaseModel):
 
     images: Path | None = None
     compiled: bool = False
-    rounds: int = Field(9, ge=1)
-    seconds: float = Field(60.0, gt=0)
+    rounds: int = Field(default=9, ge=1)
+    seconds: float = Field(default=60.0, gt=0)
 
 
 def benchmark(

@@ -33,9 +33,9 @@ class Measured(BaseModel):
 
     backend: Backend
     precision: WayPrecision
-    pace: float | None = Field(None, gt=0)
-    ratio: float | None = Field(None, gt=0)
-    agreement: float | None = Field(None, ge=0, le=1)
+    pace: float | None = Field(default=None, gt=0)
+    ratio: float | None = Field(default=None, gt=0)
+    agreement: float | None = Field(default=None, ge=0, le=1)
     ready: float | None = None
     export: str | None = None
     missing: str | None = None

@@ -22,6 +22,7 @@ class AugmentSettings(BaseModel):
     Attributes:
         rotate: largest rotation, degrees, to both sides; of volumes within their slices.
         tilt: of volumes, largest rotation out of the plane of the slices, about either of its axes.
+        within_slices: of volumes, nothing moves along z but by `mirror_z`: each slice of a sample is one of the volume.
         scale: standard deviation of the logarithm of the zoom.
         mirror_x, mirror_y, mirror_z: flip left-right, upside-down, front to back, each with probability 1/2.
         transpose: swap y and x with probability 1/2; with both flips, all quarter turns.
@@ -39,6 +40,7 @@ class AugmentSettings(BaseModel):
 
     rotate: float = Field(default=180.0, ge=0, le=180)
     tilt: float = Field(default=0.0, ge=0, le=180)
+    within_slices: bool = False
     scale: float = Field(default=0.15, ge=0, le=1)
     mirror_x: bool = True
     mirror_y: bool = True
@@ -75,16 +77,20 @@ def warp_field(
             basis = np.ascontiguousarray(_cubic_basis(settings.elastic_grid, n).T)
             # Not BLAS: its threads would wait for a core whenever something else on this computer has it.
             moves = np.moveaxis(np.einsum("...i,ip->...p", np.moveaxis(moves, axis, -1), basis), -1, axis)
+        moves[: int(settings.within_slices)] = 0
         offsets = [offset + move / edge for offset, move, edge in zip(offsets, moves, edges, strict=True)]
     # In space, where turns are turns: pixels -> lengths -> turned -> pixels.
     turn = _linear_map(rng, dims, settings) * edges[None, :] / edges[:, None]
-    return np.stack(
+    field = np.stack(
         [
             np.broadcast_to(_sum_of(row * offset for row, offset in zip(rows, offsets, strict=True)), tuple(shape))
             + np.float32(middle)
             for rows, middle in zip(turn, centre, strict=True)
         ]
     )
+    if settings.within_slices:
+        field[0] = np.floor(field[0] + np.float32(0.5))
+    return field
 
 
 def _sum_of(parts: Iterable[np.ndarray]) -> np.ndarray:
@@ -155,7 +161,9 @@ def vary_gray_values(
         image = ((image - low) / span) ** np.float32(np.exp(settings.gamma * gamma)) * span + low
     image = image * np.float32(np.exp(settings.contrast * contrast)) + np.float32(settings.brightness * brightness)
     if settings.blur and blurred < 0.2:
-        image = gaussian_filter(image, (0, *(settings.blur * blur,) * (image.ndim - 1)))
+        widths = np.full(image.ndim, settings.blur * blur)
+        widths[: 1 + settings.within_slices] = 0
+        image = gaussian_filter(image, widths)
     if settings.noise:
         # Torch draws three times as fast as numpy, from an address as well.
         drawn = torch.randn(image.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**63))))
@@ -170,10 +178,12 @@ def _linear_map(rng: np.random.Generator, dims: int, settings: AugmentSettings) 
     flip_y, flip_x, transpose = rng.random(3) < 0.5
     matrix = zoom * _rotation(dims, dims - 2, dims - 1, angle)
     if dims == 3:
-        about_x, about_y = np.deg2rad(settings.tilt) * rng.uniform(-1, 1, 2)
+        about_x, about_y = np.deg2rad(0 if settings.within_slices else settings.tilt) * rng.uniform(-1, 1, 2)
         matrix = _rotation(3, 0, 1, about_x) @ _rotation(3, 0, 2, about_y) @ matrix
         if settings.mirror_z and rng.random() < 0.5:
             matrix[:, 0] *= -1
+    if settings.within_slices:
+        matrix[0, 0] = np.sign(matrix[0, 0])
     if settings.mirror_y and flip_y:
         matrix[:, -2] *= -1
     if settings.mirror_x and flip_x:

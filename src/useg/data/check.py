@@ -87,7 +87,7 @@ def check_pairs(
             nobody annotated; "auto" takes it for background and refuses masks that speak against it.
         entries: of a legend file.
         folder: the data set, for messages.
-        min_images: how few images are an error (evaluation needs one only).
+        min_images: how few images are an error (evaluation needs one only); a single volume is none.
         progress: called with (done, total) after each pair.
 
     Whatever is wrong with the data ends up in `Check.problems` and is not raised; an empty list raises DataError,
@@ -106,12 +106,14 @@ def check_pairs(
             looks += [look] if look else []
         if progress is not None:
             progress(done, len(pairs))
-    if len(kept) < min_images and not any(p.severity == "error" for p in problems):
+    # Of a volume a part is held out.
+    least = min(1, min_images) if any(len(look.size) == 3 for look in looks) else min_images
+    if len(kept) < least and not any(p.severity == "error" for p in problems):
         problems.append(
             error(
                 pairs[0].image,
                 f"there is only {'this one image' if len(kept) == 1 else f'{len(kept)} images'}, and "
-                f"{min_images} are needed: nothing would be left to judge with",
+                f"{least} are needed: nothing would be left to judge with",
                 "annotate one more, or cut it in pieces",
             )
         )

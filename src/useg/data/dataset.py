@@ -5,6 +5,8 @@ find_pairs    a folder of the form  -> list of Pair
 load_example  Pair + Legend         -> Example (image as in the file, labels 0..K-1 and IGNORE)
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections import Counter
@@ -22,6 +24,7 @@ from useg.data.outlines import Outlines, draw
 from useg.data.partial import unpainted
 from useg.errors import DataError, MissingError
 from useg.images import files
+from useg.images.hounsfield import in_hounsfield
 from useg.labels import IGNORE
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
@@ -84,6 +87,8 @@ class Example:
     group: str | None = None
     objects: Int32[np.ndarray, "*space"] | None = None
     unit: str | None = None
+    original: Example | None = None
+    hounsfield: bool = False
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -248,7 +253,8 @@ def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Exa
         objects = np.where(labels == 1, mask, 0).astype(np.int32)
         if pair.markers is not None:
             labels = np.where(unpainted(objects, _markers_of(pair, objects.shape)), np.uint8(IGNORE), labels)
-    return Example(pair.name, in_channels(image.array, channels), labels, spacing, pair.group, objects, image.unit)
+    pixels, is_ct = in_channels(image.array, channels), in_hounsfield(pair.image)
+    return Example(pair.name, pixels, labels, spacing, pair.group, objects, image.unit, hounsfield=is_ct)
 
 
 def _markers_of(pair: Pair, size: Sequence[int]) -> Integer[np.ndarray, "*space"]:

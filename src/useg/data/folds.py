@@ -25,6 +25,7 @@ from useg.data.legend import count_values
 from useg.data.splits import (
     Split,
     absent_classes,
+    are_frames,
     are_subjects,
     count_missing,
     divide,
@@ -82,7 +83,7 @@ def fold_splits(
         found = _by_groups(members, folds, goods, holds, seed, "subject")
     else:
         why = f"their names show {len(members)} subjects, too few for {folds} folds" if subjects else ""
-        numbered = (subjects or len(members) <= 2) and all(number is not None for _, number in series)
+        numbered = (subjects or len(members) <= 2) and are_frames(ordered, series)
         found = _by_blocks([example.name for example in ordered], series, members, folds, why) if numbered else []
         if not found:
             reason = why or ("the series is too short for blocks" if numbered else "their names show no groups")

@@ -63,4 +63,5 @@ def _each(known: str) -> Iterable[str]:
 
 
 def _checksum(example: Example) -> str:
+    example = example.original or example
     return f"{zlib.crc32(np.ascontiguousarray(in_channels(example.image, 1)).data):08x}"

@@ -28,7 +28,7 @@ from useg.data.legend_file import NAMES as LEGEND_NAMES
 from useg.data.legend_file import find_legend, from_json
 from useg.data.outlines import from_coco, from_labelme, is_coco, is_labelme, load_json
 from useg.data.project_file import PROJECT, Kind, is_project, read_project
-from useg.data.stacks import annotated_pages, find_stacks, read_stacks, whole_stacks
+from useg.data.stacks import Pages, annotated_pages, find_stacks, is_volume, read_stacks, whole_stacks
 from useg.errors import DataError, MissingError
 from useg.images import files
 
@@ -76,8 +76,12 @@ class Recogniser:
     read: Callable[[Path], _Found]
 
 
-def find_layout(path: Path, *, alpha: bool = False) -> Layout:
-    """Recognise a data set and list its pairs; with `alpha` it is a channel of the images.
+def find_layout(path: Path, *, alpha: bool = False, pages: Pages = "images") -> Layout:
+    """Recognise a data set and list its pairs.
+
+    Args:
+        path: its folder, or a table. alpha: whether it is a channel of the images.
+        pages: whether the pages of a stack are images, or one volume.
 
     Raises MissingError when the path or a partner is not there, DataError when no recogniser fits.
     """
@@ -91,14 +95,17 @@ def find_layout(path: Path, *, alpha: bool = False) -> Layout:
             f"here; put the images into images/ and their masks, under the same names, into masks/, or see "
             f"`useg check --help`"
         )
-    pairs = [replace(pair, alpha=alpha) for pair in found.pairs]
+    pairs, kind = [replace(pair, alpha=alpha) for pair in found.pairs], found.kind
+    if pages == "volume" and any(pair.page is not None for pair in pairs):
+        pairs = whole_stacks(pairs)
+        kind = f"stacks of pages, each a volume ({len(pairs)} volumes)"
     parts = {part: [p for p in pairs if (p.split or "train") == part] for part in SPLIT_NAMES}
     if not parts["train"]:
         raise DataError(f"{path}: every image is set apart for validation or test; leave some to train on")
     entries, legend = found.entries, found.legend
     if path.is_dir() and not entries and (own := find_legend(path)):
         legend, entries = own[0], tuple(own[1])
-    return Layout(path, found.kind, parts["train"], parts["val"], parts["test"], entries, legend, found.masks)
+    return Layout(path, kind, parts["train"], parts["val"], parts["test"], entries, legend, found.masks)
 
 
 def _recognise(path: Path) -> _Found | None:
@@ -122,8 +129,8 @@ def _read_splits(folder: Path) -> _Found:
         if found is None:
             raise DataError(f"{place}: no layout that useg knows; put images/ and masks/ into it")
         # A stack alone in test/ is a volume where those in train/ are volumes.
-        volumes = bool(pairs) and all(pair.page is None for pair in pairs)
-        pairs += [replace(pair, split=part) for pair in (whole_stacks(found.pairs) if volumes else found.pairs)]
+        there = whole_stacks(found.pairs) if pairs and is_volume(pairs[0]) else found.pairs
+        pairs += [replace(pair, split=part) for pair in there]
         kinds.append(found.kind)
         places.append(f"{place.name}/")
         entries, legend = (entries, legend) if entries else (found.entries, found.legend)
@@ -153,7 +160,7 @@ def read_kept(folder: Path) -> list[Pair]:
 
 
 def _read_project(folder: Path) -> _Found:
-    """Pages of stacks are images for now, those of which something is annotated."""
+    """Pages of stacks are images, those of which something is annotated."""
     legend = find_legend(folder)
     void = next((each.value for each in legend[1] if each.ignore), None) if legend else None
     pairs = [page for pair in read_kept(folder) for page in annotated_pages(pair, void)]

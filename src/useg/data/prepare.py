@@ -17,7 +17,7 @@ from useg.data.partial import leave_out
 from useg.data.problem import Problem
 from useg.data.share import take_share
 from useg.data.splits import Split, split
-from useg.data.stacks import warn_of_one_stack
+from useg.data.stacks import Pages, warn_of_one_stack
 from useg.errors import DataError
 
 
@@ -60,6 +60,7 @@ def read_annotated(
     masks: Literal["auto", "classes", "instances"] = "auto",
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
     alpha: bool = False,
+    pages: Pages = "images",
 ) -> Annotated:
     """Check the data set in `folder` and read it.
 
@@ -69,11 +70,12 @@ def read_annotated(
         masks: whether mask values are classes or ids of objects; "auto" looks at them.
         unlabelled: whether 0 is background or not annotated, see `check_pairs`.
         alpha: whether alpha is a channel of the images.
+        pages: whether the pages of a stack are images, or one volume.
 
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on.
     """
-    layout = find_layout(folder, alpha=alpha)
+    layout = find_layout(folder, alpha=alpha, pages=pages)
     check = check_layout(layout, ignore=ignore, kind=None if masks == "auto" else masks, unlabelled=unlabelled)
     check.raise_errors()
     legend = check.legend
@@ -90,7 +92,7 @@ def read_annotated(
 
 
 Reader = Callable[
-    [Path, int | None, Literal["auto", "classes", "instances"], Literal["auto", "background", "ignore"], bool],
+    [Path, int | None, Literal["auto", "classes", "instances"], Literal["auto", "background", "ignore"], bool, Pages],
     Annotated,
 ]
 
@@ -102,6 +104,7 @@ def prepare(
     masks: Literal["auto", "classes", "instances"] = "auto",
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
     alpha: bool = False,
+    pages: Pages = "images",
     validation: float = 0.2,
     folds: int = 0,
     fold: int = 0,
@@ -113,7 +116,7 @@ def prepare(
 
     Args:
         folder: a data set in one of the layouts that `layouts.py` recognises.
-        ignore, masks, unlabelled, alpha: see `read_annotated`.
+        ignore, masks, unlabelled, alpha, pages: see `read_annotated`.
         validation: share of the images to hold out where there is no `val/`.
         folds, fold: hold out this part, from 0, of so many, see `fold_splits`; `val/` is divided with the others. 0
             folds are none.
@@ -124,7 +127,7 @@ def prepare(
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on. SettingsError: they have not so many folds.
     """
-    found = read(folder, ignore, masks, unlabelled, alpha)
+    found = read(folder, ignore, masks, unlabelled, alpha, pages)
     layout, check, names = found.layout, found.check, found.legend.names
     if folds:
         parts = fold_splits(_pooled(found), folds, names=names)[fold]

@@ -8,6 +8,7 @@ choice is the last resort:
     fewer than 5 images              a strip of each image, with a gap beside it
     3 or more groups of names        whole groups (s01_b10, s01_b15, s02_b10 ...)
     one or two numbered series       the end of each series, one frame left out (00, 01 ...)
+    volumes with numbers             the same only where neighbours resemble one another: patients have numbers too
     anything else                    random images, the rarest class on both sides
 """
 
@@ -18,8 +19,9 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from useg.data.dataset import Example, natural_key
+from useg.data.dataset import Example, middle_plane, natural_key
 from useg.data.legend import count_values
+from useg.data.similar import neighbours_alike, thumbnail
 from useg.errors import DataError, SettingsError
 from useg.labels import IGNORE
 
@@ -70,10 +72,11 @@ def split(
         members = members_of(series)
         if are_subjects(members):
             found = _by_groups(ordered, members, holds, share, seed)
-        elif len(members) <= 2 and all(number is not None for _, number in series):
+        elif len(members) <= 2 and are_frames(ordered, series):
             found = _by_blocks(ordered, series, members, holds, share, seed)
         else:
-            found = _at_random(ordered, holds, share, seed)
+            numbered = len(members) <= 2 and all(number is not None for _, number in series)
+            found = _at_random(ordered, holds, share, seed, numbered=numbered)
     held, rest = (frozenset().union(*map(classes_in, part)) for part in (found.validation, found.train))
     return Split(found.train, found.validation, found.reason + absent_classes(held, rest, names))
 
@@ -104,6 +107,15 @@ def named_groups(examples: Sequence[Example]) -> dict[str, list[int]]:
 def are_subjects(members: dict[str, list[int]]) -> bool:
     """Whether series look like subjects or films: three or more, most of them with several images."""
     return len(members) >= 3 and sum(len(m) >= 2 for m in members.values()) * 2 > len(members)
+
+
+def are_frames(examples: Sequence[Example], series: Sequence[tuple[str, int | None]]) -> bool:
+    """Whether all have numbers and, of volumes, neighbours resemble one another: patients have numbers too."""
+    if any(number is None for _, number in series):
+        return False
+    if examples[0].labels.ndim == 2:
+        return True
+    return neighbours_alike([thumbnail(middle_plane(example.image, 3)) for example in examples])
 
 
 def members_of(series: Sequence[tuple[str, int | None]]) -> dict[str, list[int]]:
@@ -281,7 +293,9 @@ def _by_blocks(
     return divide(examples, validation, reason, left_out)
 
 
-def _at_random(examples: Sequence[Example], holds: Sequence[frozenset[int]], share: float, seed: int) -> Split:
+def _at_random(
+    examples: Sequence[Example], holds: Sequence[frozenset[int]], share: float, seed: int, *, numbered: bool = False
+) -> Split:
     """Random images; of those that hold the rarest class, the same share and at least one on each side."""
     rng = np.random.default_rng(seed)
     everyone = rng.permutation(len(examples)).tolist()
@@ -296,7 +310,8 @@ def _at_random(examples: Sequence[Example], holds: Sequence[frozenset[int]], sha
         from_rarest = min(max(round(share * len(rarest)), 1, number - len(others)), len(rarest) - 1)
         chosen = rarest[:from_rarest] + others[: max(number - from_rarest, 0)]
     count = f"{len(chosen)} of {len(examples)} images"
-    reason = f"validation: {count}, chosen at random, because their names show no groups"
+    why = "neighbouring numbers resemble each other no more than others" if numbered else "their names show no groups"
+    reason = f"validation: {count}, chosen at random, because {why}"
     return divide(examples, chosen, reason)
 
 

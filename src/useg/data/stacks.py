@@ -1,15 +1,20 @@
-"""Two multi-page TIFFs, a stack and its masks -> a pair a page: of one stack, none would be left to judge with."""
+"""Two multi-page TIFFs, a stack and its masks -> a pair a page: of one stack, none would be left to judge with.
+
+Where it is asked for, the pages of a stack are one volume instead, of which a part is left to judge with.
+"""
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from useg.data.dataset import IMAGE_FOLDERS, MARKS, MASK_FOLDERS, Pair, describe_size, folder_of, stem_of
 from useg.data.problem import Problem
 from useg.errors import DataError, UsegError
 from useg.images import files
 
+Pages = Literal["images", "volume"]
 MASK_WORDS = {*MARKS, *MASK_FOLDERS}
 """One of these in the name of a stack says that it holds masks: `train-labels.tif`."""
 
@@ -47,8 +52,28 @@ def read_stacks(folder: Path) -> tuple[str, list[Pair]]:
     stacks = find_stacks(folder)
     pairs = [_pages_of(*stack) for stack in stacks]
     named = " and ".join(f"{image.relative_to(folder)} + {mask.relative_to(folder)}" for image, mask in stacks)
-    kind = f"pages of {named}, each an image for now ({' and '.join(str(len(each)) for each in pairs)} images)"
+    kind = f"pages of {named}, each an image ({' and '.join(str(len(each)) for each in pairs)} images)"
+    kind += "; --set data.pages=volume trains on them as on a volume"
     return kind, pairs[0] + [replace(pair, split="test") for each in pairs[1:] for pair in each]
+
+
+def is_volume(pair: Pair) -> bool:
+    """Whether its image is a whole volume; one that cannot be read is none."""
+    try:
+        return pair.page is None and len(files.read_header(pair.image).size) == 3
+    except UsegError:
+        return False
+
+
+def whole_stacks(pairs: Sequence[Pair]) -> list[Pair]:
+    """A pair for each stack, all its pages together one volume; other pairs as they are."""
+    found: dict[tuple[Path, Path | str], Pair] = {}
+    for pair in pairs:
+        if pair.page is None:
+            found[pair.image, pair.name] = pair
+        else:
+            found[pair.image, pair.mask] = replace(pair, name=stem_of(pair.image), page=None, group=None)
+    return list(found.values())
 
 
 def annotated_pages(pair: Pair, void: int | None) -> list[Pair]:
@@ -65,12 +90,6 @@ def annotated_pages(pair: Pair, void: int | None) -> list[Pair]:
     annotated = [bool((page != void).any()) for page in files.read_mask(pair.mask)]
     kept = [each for each, known in zip(pages, annotated, strict=True) if known] or pages
     return [replace(each, group=pair.name) for each in kept]
-
-
-def whole_stacks(pairs: Sequence[Pair]) -> list[Pair]:
-    """Stacks of which each page was a pair as one pair again, for what works on volumes."""
-    whole = (pair if pair.page is None else replace(pair, name=stem_of(pair.image), page=None) for pair in pairs)
-    return list({(pair.image, pair.mask): pair for pair in whole}.values())
 
 
 def warn_of_one_stack(pairs: Sequence[Pair]) -> list[Problem]:

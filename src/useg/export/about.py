@@ -132,7 +132,7 @@ def limits(card: ModelCard, report: Report | None) -> list[str]:
         "\n".join(
             [
                 *told,
-                f"- It knows images like those trained on: {seen.dtype}, most gray values from {gray}"
+                f"- It knows images like those trained on: {' or '.join(seen.types)}, most gray values from {gray}"
                 f"{plain(spacing).rstrip()}. Of others, nothing is known.",
             ]
         )
@@ -149,12 +149,15 @@ def _input(card: ModelCard) -> str:
     how = {
         "image": "each channel of each image to mean 0 and standard deviation 1; the statistics leave out padding, and "
         f"values beyond the percentiles {card.normalise.clip[0]:g} and {card.normalise.clip[1]:g} count as these",
-        "fixed": "by mean and standard deviation of the training images",
+        "fixed": "by mean and standard deviation of the training images"
+        + "".join(f", clipped to {low:g} .. {high:g} before" for low, high in card.normalise.bounds),
         "none": "not at all",
     }[card.normalise.kind]
+    fields = [axis.receptive_field for axis in n.axes]
+    field = f"{fields[0]} pixels along each axis" if len(set(fields)) == 1 else f"{' x '.join(map(str, fields))} pixels"
     return (
         f"Input: gray values as they stand in the file, {count(n.in_channels, 'channel')}, {n.dims}-D. They are "
-        f"normalised: {how}. A pixel of the result depends on {n.geometry.receptive_field} pixels along each axis."
+        f"normalised: {how}. A pixel of the result depends on {field}."
     )
 
 

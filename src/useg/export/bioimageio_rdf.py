@@ -98,7 +98,14 @@ def preprocessing(card: ModelCard) -> list[dict[str, Any]]:
         return []
     if settings.kind == "fixed":
         values = {"mean": settings.mean, "std": settings.std, "axis": "channel"}
-        return [{"id": "fixed_zero_mean_unit_variance", "kwargs": values}]
+        # The format clips all channels alike, which Hounsfield units are anyway.
+        ends = (
+            (min(low for low, _ in settings.bounds), max(high for _, high in settings.bounds))
+            if settings.bounds
+            else ()
+        )
+        clip = [{"id": "clip", "kwargs": {"min": ends[0], "max": ends[1]}}] if ends else []
+        return [*clip, {"id": "fixed_zero_mean_unit_variance", "kwargs": values}]
     return [{"id": "zero_mean_unit_variance", "kwargs": {"axes": spatial, "eps": _epsilon(card)}}]
 
 
@@ -124,12 +131,12 @@ def _space(card: ModelCard, axis: int) -> dict[str, Any]:
 
 
 def _input_axis(card: ModelCard, axis: int) -> dict[str, Any]:
-    g = card.network.geometry
+    g = card.network.axes[axis]
     return _space(card, axis) | {"size": {"min": smallest(g), "step": g.stride}, "concatenable": True}
 
 
 def _output_axis(card: ModelCard, axis: int) -> dict[str, Any]:
-    g, found = card.network.geometry, _space(card, axis)
+    g, found = card.network.axes[axis], _space(card, axis)
     size = {"tensor_id": IMAGE, "axis_id": found["id"], "offset": -g.shrink}
     return found | {"size": size} | ({"halo": halo(g)} if halo(g) else {})
 

@@ -79,6 +79,8 @@ def metadata(card: ModelCard) -> dict[str, str]:
         if n.padding == "valid"
         else "whole images may be fed, filled up at the far ends to the grid by mirroring"
     )
+    if n.neighbours:
+        border += f", with {n.neighbours} mirrored slices before the first and behind the last"
 
     def along(words: str) -> str:
         """Said once where all axes are alike, else of each."""

@@ -146,6 +146,9 @@ def _prove(folder: Path, out: Path, card: ModelCard) -> float:
     values, axes = image, tuple(range(1, image.ndim))
     for step in rdf.preprocessing(card):
         told = step["kwargs"]
+        if step["id"] == "clip":
+            values = values.clip(told["min"], told["max"])
+            continue
         if "mean" in told:
             mean, deviation = (np.array(told[key]).reshape(-1, *[1] * len(axes)) for key in ("mean", "std"))
         else:
@@ -193,10 +196,10 @@ def draw_test_image(card: ModelCard) -> Float32[np.ndarray, "c *size"]:
 
 def test_size(settings: UNetSettings) -> tuple[int, ...]:
     """Size of the test image: on the grid, no two neighbouring axes alike."""
-    g, (short, long) = settings.geometry, TEST_EDGE[settings.dims]
-    first = max(rdf.smallest(g), g.fit_up(short))
-    last = max(first + g.stride, g.fit_up(long))
-    return (*[first] * (settings.dims - 1), last)
+    short, long = TEST_EDGE[settings.dims]
+    *others, last = settings.axes
+    first = [max(rdf.smallest(g), g.fit_up(short)) for g in others]
+    return (*first, max(first[-1] + last.stride, last.fit_up(long)))
 
 
 def _draw_cover(
@@ -205,8 +208,9 @@ def _draw_cover(
     """The test image, and what the model sees in it, side by side; of a volume the middle slice."""
     from PIL import Image
 
-    margin = card.network.geometry.margin
-    shown = image[(slice(None), *(slice(margin, margin + n) for n in probabilities.shape[1:]))]
+    margins = [axis.margin for axis in card.network.axes]
+    inner = (slice(m, m + n) for m, n in zip(margins, probabilities.shape[1:], strict=True))
+    shown = image[(slice(None), *inner)]
     labels = probabilities.argmax(0)
     if labels.ndim == 3:
         shown, labels = shown[:, len(labels) // 2], labels[len(labels) // 2]
@@ -222,10 +226,14 @@ def _draw_cover(
 
 def _use(package: str, card: ModelCard) -> list[str]:
     """How to run it, and where that differs from useg."""
-    g = card.network.geometry
+    tiles = [f"{rdf.smallest(g)} + N x {g.stride} pixels" for g in card.network.axes]
+    each = dict(zip("zyx"[-len(tiles) :], tiles, strict=True))
+    told = (
+        f"{tiles[0]} along each axis" if len(set(tiles)) == 1 else ", ".join(f"{n} along {a}" for a, n in each.items())
+    )
     found = [
         f"`bioimageio predict {package} --inputs IMAGE --blockwise N` (bioimageio.core) runs it in tiles of "
-        f"{rdf.smallest(g)} + N x {g.stride} pixels along each axis; an image must not be smaller than its tiles. "
+        f"{told}; an image must not be smaller than its tiles. "
         "Other programs that read bioimage.io models of format 0.5 with ONNX weights should run it too; there it was "
         "not tested."
     ]

@@ -97,4 +97,4 @@ def _trace(card: ModelCard, networks: Sequence[UNet]) -> torch.export.ExportedPr
 
 def _first_step(geometry: Geometry) -> int:
     """Strides above the smallest size, of the smallest one that the program takes."""
-    return 1 if geometry.smallest == geometry.stride else 0
+    return 1 if geometry.stride in (1, geometry.smallest) else 0

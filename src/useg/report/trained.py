@@ -65,7 +65,9 @@ def trained_in(run: Path) -> Trained | None:
     try:
         data = load_settings(run / "settings.toml").data
         apart = set(data.validation_names)
-        pairs = [p for p in find_layout(Path(data.folder), alpha=data.alpha).train if p.name not in apart]
+        pairs = [
+            p for p in find_layout(Path(data.folder), alpha=data.alpha, pages=data.pages).train if p.name not in apart
+        ]
         looked_at = [pairs[i] for i in evenly(len(pairs), MOST_READ)]
         images = [read(pair.image, page=pair.page, alpha=pair.alpha).array for pair in looked_at]
     except (UsegError, OSError):

@@ -175,8 +175,8 @@ class Training(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    minutes: float = Field(3.0, ge=0.05, le=120)
-    resume: str | None = Field(None, min_length=1)
+    minutes: float = Field(default=3.0, ge=0.05, le=120)
+    resume: str | None = Field(default=None, min_length=1)
 
 
 class Ranking(BaseModel):

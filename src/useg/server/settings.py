@@ -37,11 +37,11 @@ class ServeSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int | None = Field(default=None, ge=1, le=65535)
     token: str | None = None
-    max_upload: int = Field(2**31, gt=0)
-    max_pixels: int = Field(16384 * 16384, gt=0)
-    max_predict: int = Field(8192 * 8192, gt=0)
-    queue: int = Field(4, ge=0)
-    patience: float = Field(30.0, gt=0)
+    max_upload: int = Field(default=2**31, gt=0)
+    max_pixels: int = Field(default=16384 * 16384, gt=0)
+    max_predict: int = Field(default=8192 * 8192, gt=0)
+    queue: int = Field(default=4, ge=0)
+    patience: float = Field(default=30.0, gt=0)
     device: str = "auto"
     max_memory: int | None = Field(default=None, gt=0)
 

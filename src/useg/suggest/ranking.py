@@ -115,7 +115,7 @@ def annotated_in(run: Path) -> list[Pair]:
     data = load_settings(path).data if path.is_file() else None
     if data is None or not data.folder or not Path(data.folder).exists():
         return []
-    layout = find_layout(Path(data.folder), alpha=data.alpha)
+    layout = find_layout(Path(data.folder), alpha=data.alpha, pages=data.pages)
     return [*layout.train, *layout.val]
 
 

@@ -43,6 +43,8 @@ class Geometry:
             there that neighbours along it are no neighbours.
         pools: how many of the poolings that follow halve it; None: all. The rest leave it alone, because too few pixels
             would remain.
+        context: pixels beside each, to either side, that the first layer reads and loses, whatever the padding:
+            neighbouring slices. At the ends of an image they are mirrored.
     """
 
     depth: int
@@ -52,6 +54,7 @@ class Geometry:
     patch: int = 1
     flat: int = 0
     pools: int | None = None
+    context: int = 0
 
     def factor(self, level: int) -> int:
         """By how much the pooling behind `level` (0 is the finest) shrinks this axis."""
@@ -74,7 +77,7 @@ class Geometry:
     @cached_property
     def shrink(self) -> int:
         """Input size less output size: 184 for the paper's network, 0 with "same" padding."""
-        return self.patch * self._shrink_from(0)
+        return self.patch * self._shrink_from(0) + 2 * self.context
 
     @property
     def margin(self) -> int:
@@ -87,7 +90,7 @@ class Geometry:
         coarsest = self._coarseness(self.depth)
         border = sum(self._conv_loss(k) * self._coarseness(k) for k in range(self.depth))
         least = (self._shrink_from(0) - border) // coarsest + 1
-        return self.patch * (coarsest * max(1, least) + border)
+        return self.patch * (coarsest * max(1, least) + border) + 2 * self.context
 
     def fits(self, size: int) -> bool:
         """Whether every pooling meets an even size and something is left at the end."""
@@ -120,7 +123,7 @@ class Geometry:
         if self.head_kernel == 3:
             start, stop = start - 1, stop + 1
         first, last = self._needs_from(0, start // self.patch, -(-stop // self.patch))
-        return self.patch * first, self.patch * last
+        return self.patch * first, self.patch * last + 2 * self.context
 
     def expansive(self, size: int, keep: slice) -> list[Rise]:
         """What the expansive path computes of a tile of `size` pixels for its output pixels `keep`, finest level first.
@@ -132,7 +135,8 @@ class Geometry:
         need = slice(keep.start - 1, keep.stop + 1) if self.head_kernel == 3 else keep
         need, rises = slice(need.start // self.patch, -(-need.stop // self.patch)), []
         for level in range(self.depth):
-            there, factor = size // (self.patch * self._coarseness(level)), self.factor(level)
+            there = (size - 2 * self.context) // (self.patch * self._coarseness(level))
+            factor = self.factor(level)
             reach = self.kernel(level) - 1
             read = slice(max(0, need.start - reach), min(there, need.stop + reach))
             if factor == 1:
@@ -214,12 +218,13 @@ class Geometry:
             first = start - self.margin - skip
             return Span(start, stop, first, first + self.fit_up(stop - start + self.shrink + skip + self.trail), skip)
         # Zeros at the true border belong to the network, so a tile there starts at the border itself.
-        stride, end = self.stride, self.fit_up(size)
+        stride, around = self.stride, self.context
+        end = self.fit_up(size + 2 * around) - 2 * around
         first = max(0, (start - self.lead) // stride * stride)
         last = end if stop == size else min(end, -(-(stop + self.trail) // stride) * stride)
         last = min(end, max(last, first + least // stride * stride))
         first = max(0, min(first, last - least // stride * stride))
-        return Span(start, stop, first, last, start - first)
+        return Span(start, stop, first - around, last + around, start - first)
 
     def _conv_loss(self, level: int) -> int:
         """Pixels that a block of two 3x3 convolutions loses."""

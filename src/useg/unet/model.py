@@ -46,7 +46,7 @@ class InputSeen(BaseModel):
     """What the training images looked like, to notice an input that does not.
 
     Attributes:
-        dtype: type of the pixels in the files.
+        dtype: type of the pixels in most of the files; dtypes: in any of them, none in older models.
         low, high: smallest 1st and largest 99th percentile of any training image, one a channel.
         spacing: pixel size, one a spatial axis, where all the files knew one; `unit` is its unit.
         detail: least detail of any training image, see `useg.inputs.detail`; None in older models.
@@ -55,11 +55,17 @@ class InputSeen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: str
+    dtypes: list[str] = []
     low: list[float]
     high: list[float]
     spacing: list[float] | None = None
     unit: str | None = None
     detail: float | None = None
+
+    @property
+    def types(self) -> list[str]:
+        """All that were seen."""
+        return self.dtypes or [self.dtype]
 
 
 class ModelCard(BaseModel):
@@ -113,6 +119,7 @@ class ModelCard(BaseModel):
             "input.high": (len(self.input.high), n.in_channels),
             "normalise.mean": (len(self.normalise.mean), n.in_channels if fixed else len(self.normalise.mean)),
             "normalise.std": (len(self.normalise.std), n.in_channels if fixed else len(self.normalise.std)),
+            "normalise.bounds": (len(self.normalise.bounds), n.in_channels if self.normalise.bounds else 0),
         }
         for name, (have, want) in expected.items():
             if have != want:

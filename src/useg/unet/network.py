@@ -73,7 +73,10 @@ class UNet(nn.Module):
         self.geometry, self.axes = s.geometry, s.axes
         self.stem = _stem(s)
         inputs = [s.in_channels if s.patch == 1 else s.width, *(s.channels(level) for level in range(s.depth))]
-        down = [_block(s, k, inputs[k], s.inner_channels(k), s.channels(k)) for k in range(s.depth + 1)]
+        down = [
+            _block(s, k, inputs[k], s.inner_channels(k), s.channels(k), first=k == 0 and s.patch == 1)
+            for k in range(s.depth + 1)
+        ]
         self.contracting, self.bottleneck = nn.ModuleList(down[:-1]), down[-1]
         levels = list(reversed(range(s.depth)))
         raised = [s.channels(k if s.doubling == "after_pool" else k + 1) for k in range(s.depth)]
@@ -146,7 +149,8 @@ class UNet(nn.Module):
             strip = [slice(start, min(start + rows, keep[0].stop)), *keep[1:]]
             rises = [axis.expansive(n, part)[0] for axis, n, part in zip(self.axes, size, strip, strict=True)]
             found = self.head(rise(-1, features, begin, rises, skips[0]))
-            scores.append(found[_within(strip, [self.settings.patch * r.read.start for r in rises])])
+            begin_of = [axis.patch * r.read.start for axis, r in zip(self.axes, rises, strict=True)]
+            scores.append(found[_within(strip, begin_of)])
         return torch.cat(scores, dim=2)
 
 
@@ -174,17 +178,18 @@ def _factors(s: UNetSettings, level: int) -> tuple[int, ...]:
     return tuple(axis.factor(level) for axis in s.axes)
 
 
-def _block(s: UNetSettings, level: int, inputs: int, inner: int, outputs: int) -> nn.Sequential:
-    """Two 3x3 convolutions, each with its ReLU."""
-    return nn.Sequential(*_convolution(s, level, inputs, inner), *_convolution(s, level, inner, outputs))
+def _block(s: UNetSettings, level: int, inputs: int, inner: int, outputs: int, *, first: bool = False) -> nn.Sequential:
+    """Two 3x3 convolutions, each with its ReLU; those of the network's first layer see neighbouring slices."""
+    return nn.Sequential(
+        *_convolution(s, level, inputs, inner, first=first), *_convolution(s, level, inner, outputs, first=False)
+    )
 
 
-def _convolution(s: UNetSettings, level: int, inputs: int, outputs: int) -> list[nn.Module]:
-    conv: Any = nn.Conv2d if s.dims == 2 else nn.Conv3d
-    kernel = tuple(axis.kernel(level) for axis in s.axes)
-    padding = tuple(0 if s.padding == "valid" else n // 2 for n in kernel)
+def _convolution(s: UNetSettings, level: int, inputs: int, outputs: int, *, first: bool) -> list[nn.Module]:
+    kernel = tuple(axis.kernel(level) + 2 * axis.context * first for axis in s.axes)
+    padding = tuple(0 if s.padding == "valid" else axis.kernel(level) // 2 for axis in s.axes)
     # A shift in front of a batch normalisation would be taken out again by it.
-    layer = conv(inputs, outputs, kernel, padding=padding, bias=s.norm != "batch")
+    layer = _conv(s)(inputs, outputs, kernel, padding=padding, bias=s.norm != "batch")
     match s.norm:
         case "none":
             return [layer, nn.ReLU(inplace=True)]
@@ -209,19 +214,26 @@ def _up(s: UNetSettings, level: int, inputs: int, outputs: int) -> nn.Module:
 
 
 def _stem(s: UNetSettings) -> nn.Module:
-    conv = nn.Conv2d if s.dims == 2 else nn.Conv3d
-    return nn.Identity() if s.patch == 1 else conv(s.in_channels, s.width, s.patch, stride=s.patch)
+    if s.patch == 1:
+        return nn.Identity()
+    kernel = tuple(axis.patch + 2 * axis.context for axis in s.axes)
+    layer: nn.Module = _conv(s)(s.in_channels, s.width, kernel, stride=tuple(axis.patch for axis in s.axes))
+    return layer
 
 
 def _head(s: UNetSettings) -> nn.Module:
     if s.patch > 1:
-        up = nn.ConvTranspose2d if s.dims == 2 else nn.ConvTranspose3d
-        return up(s.channels(0), s.classes, s.patch, stride=s.patch)
-    conv = nn.Conv2d if s.dims == 2 else nn.Conv3d
-    if s.head == "1x1":
-        return conv(s.channels(0), s.classes, 1)
-    last = conv(s.channels(0), s.classes, 3, padding=1)
-    return nn.Sequential(last, nn.ReLU(inplace=True), _batch_norm(s, s.classes))
+        up: Any = nn.ConvTranspose2d if s.dims == 2 else nn.ConvTranspose3d
+        patch = tuple(axis.patch for axis in s.axes)
+        spread: nn.Module = up(s.channels(0), s.classes, patch, stride=patch)
+        return spread
+    kernel = tuple(axis.head_kernel for axis in s.axes)
+    last: nn.Module = _conv(s)(s.channels(0), s.classes, kernel, padding=tuple(n // 2 for n in kernel))
+    return last if s.head == "1x1" else nn.Sequential(last, nn.ReLU(inplace=True), _batch_norm(s, s.classes))
+
+
+def _conv(s: UNetSettings) -> Any:
+    return nn.Conv2d if s.dims == 2 else nn.Conv3d
 
 
 @torch.no_grad()

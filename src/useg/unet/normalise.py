@@ -23,6 +23,7 @@ class NormaliseSettings(BaseModel):
             exposure does not matter); "fixed", by the `mean` and `std` of the training images (the unit means
             something, as in CT); "none", as they are.
         mean, std: one a channel, for "fixed".
+        bounds: lowest and highest gray value, one pair a channel, to which "fixed" clips before; () clips nothing.
         clip: percentiles of the image beyond which values do not count in its mean and standard deviation.
     """
 
@@ -31,6 +32,7 @@ class NormaliseSettings(BaseModel):
     kind: Literal["image", "fixed", "none"] = "image"
     mean: list[float] = []
     std: list[float] = []
+    bounds: list[tuple[float, float]] = []
     clip: tuple[float, float] = (0.1, 99.9)
 
     @model_validator(mode="after")
@@ -39,7 +41,14 @@ class NormaliseSettings(BaseModel):
             raise ValueError(f"normalise.clip is {self.clip}; give two percentiles, the lower one first, in 0..100")
         if any(deviation <= 0 for deviation in self.std):
             raise ValueError(f"normalise.std is {self.std}; deviations are above 0")
+        if any(low > high for low, high in self.bounds) or (self.bounds and len(self.bounds) != len(self.mean)):
+            raise ValueError(f"normalise.bounds is {self.bounds}; give each channel the lower one first")
         return self
+
+    @property
+    def clipped(self) -> list[tuple[float, float]]:
+        """The bounds, where they hold."""
+        return self.bounds if self.kind == "fixed" else []
 
 
 PADDING_SHARE = 0.005
@@ -50,15 +59,19 @@ PADDING_SPIKE = 100
 
 @dataclass(frozen=True)
 class Intensity:
-    """The affine map of one image: (value - shift) / scale, one pair a channel."""
+    """The map of one image: (value - shift) / scale, one pair a channel, of values clipped to `bounds` where given."""
 
     shift: Float[np.ndarray, " c"]
     scale: Float[np.ndarray, " c"]
+    bounds: Sequence[tuple[float, float]] = ()
 
     def apply(self, image: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "c *size"]:
         """Normalised float32. Pixels that are not finite become 0, the mean."""
         shape = (-1,) + (1,) * (image.ndim - 1)
-        result = (image.astype(np.float32) - self.shift.reshape(shape)) / self.scale.reshape(shape)
+        values = image.astype(np.float32)
+        for channel, (low, high) in zip(values, self.bounds, strict=False):
+            np.clip(channel, low, high, out=channel)
+        result = (values - self.shift.reshape(shape)) / self.scale.reshape(shape)
         if image.dtype.kind == "f":
             np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return result
@@ -70,7 +83,7 @@ def measure(image: Shaped[np.ndarray, "c *size"], settings: NormaliseSettings) -
     if settings.kind == "none":
         return Intensity(np.zeros(channels, np.float32), np.ones(channels, np.float32))
     if settings.kind == "fixed":
-        return Intensity(np.array(settings.mean, np.float32), np.array(settings.std, np.float32))
+        return Intensity(np.array(settings.mean, np.float32), np.array(settings.std, np.float32), settings.clipped)
     shift, scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
     small = subsample(image).reshape(channels, -1)
     seen = ~_padding(small)

@@ -33,6 +33,8 @@ class UNetSettings(BaseModel):
         patch: 1, the paper's; 2 or 4, a convolution of this kernel and stride comes first and an up-convolution
             like it last, so that all between works on that many times fewer pixels along each axis.
         flat, pools: of volumes, for each axis (z, y, x) `Geometry.flat` and `Geometry.pools`; () is none and all.
+        neighbours: of volumes, makes them 2.5-D: a network of images, whose channels are those of a slice and of so
+            many slices to either side of it; None works in space.
         dropout: share of the values dropped at the end of the contracting path while training.
     """
 
@@ -52,6 +54,7 @@ class UNetSettings(BaseModel):
     patch: Literal[1, 2, 4] = 1
     flat: tuple[int, ...] = ()
     pools: tuple[int, ...] = ()
+    neighbours: int | None = Field(default=None, ge=0, le=8)
     dropout: float = Field(default=0.5, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -70,6 +73,8 @@ class UNetSettings(BaseModel):
                 )
         if self.flat and self.pools and any(sum(both) > self.depth for both in zip(self.flat, self.pools, strict=True)):
             raise ValueError(f"flat {self.flat} and pools {self.pools} are more than the {self.depth} levels of depth")
+        if self.neighbours is not None and (self.dims == 2 or self.flat or self.pools):
+            raise ValueError(f"neighbours is {self.neighbours}: of volumes only, and then flat and pools are not asked")
         return self
 
     @property
@@ -77,10 +82,13 @@ class UNetSettings(BaseModel):
         """The sizes of this network along each axis, (y, x) or (z, y, x)."""
         head: Literal[1, 3] = 1 if self.head == "1x1" else 3
         flat, pools = self.flat or (0,) * self.dims, self.pools or (None,) * self.dims
-        return tuple(
+        axes = [
             _geometry(self.depth, self.padding, self.up_kernel, head, self.patch, levels, halved)
             for levels, halved in zip(flat, pools, strict=True)
-        )
+        ]
+        if self.neighbours is not None:  # nothing but the first layer, not even the bottleneck, looks beyond a slice
+            axes[0] = _geometry(self.depth, self.padding, flat=self.depth + 1, pools=0, context=self.neighbours)
+        return tuple(axes)
 
     @property
     def geometry(self) -> Geometry:
@@ -111,6 +119,7 @@ class UNetOptions(TypedDict, total=False):
     patch: Literal[1, 2, 4]
     flat: tuple[int, ...]
     pools: tuple[int, ...]
+    neighbours: int | None
     dropout: float
 
 
