@@ -204,10 +204,10 @@ def test_another_model_is_refused(tmp_path: Path, model: Path, sources: list[Pat
     predict_files(Predictor.load(model, CPU), model, sources[:1], out)
     before = contents(out)
     other = make_model(tmp_path / "other.safetensors", seed=1)
-    with pytest.raises(OutputError, match="another model, backend or settings"):
+    with pytest.raises(OutputError, match="another model, another backend or other settings"):
         predict_files(Predictor.load(other, CPU), other, sources, out)
     turned = CPU.model_copy(update={"tta": True})
-    with pytest.raises(OutputError, match="another model, backend or settings"):
+    with pytest.raises(OutputError, match="another model, another backend or other settings"):
         predict_files(Predictor.load(model, turned), model, sources, out)
     assert contents(out) == before
     # The same model under another name, or in a run folder, is the same model.

@@ -302,7 +302,9 @@ class _Journal:
         self._ours |= {"folds": list(s.folds)} if s.folds else {}
         lines = _lines(self.path)
         if lines and lines[0] != self._ours:
-            raise OutputError(f"{out}: holds predictions of another model, backend or settings; name another folder")
+            raise OutputError(
+                f"{out}: holds predictions of another model, another backend or other settings; name another folder"
+            )
         if not lines and out.is_dir() and any(is_image_file(f) for f in out.iterdir()):
             raise OutputError(f"{out}: holds images that useg did not predict; name an empty or new folder")
         self._made_of = {line["target"]: line for line in lines[1:] if "target" in line}

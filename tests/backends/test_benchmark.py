@@ -78,7 +78,7 @@ def test_a_folder_of_predictions_is_of_one_backend(
     said = predict()
     assert "backend: onnxruntime, with which the results here were begun" in said
     assert "5 were there already" in said
-    with pytest.raises(OutputError, match="another model, backend or settings"):
+    with pytest.raises(OutputError, match="another model, another backend or other settings"):
         predict("--backend", "torch")
 
 

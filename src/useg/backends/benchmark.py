@@ -106,7 +106,7 @@ class _Trial:
         try:
             path = self._file(way.backend)
             self.watch(
-                f"{way.backend} in {way.precision}: the first tile" + ", and labels" * (self.samples is not None)
+                f"{row.name}: getting ready" + ", comparing labels" * (self.samples is not None and way != COMPILED)
             )
             begun = time.perf_counter()
             runner = _runner(path, way)
