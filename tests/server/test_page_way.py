@@ -189,6 +189,18 @@ def test_first_visit_of_an_empty_folder(browser: Any, begun: Place) -> None:
         mask, far = begun.masks()["one"], distance(*line)
         assert (mask[far < 9] == 1).all()
         assert (mask[far > 11] == 0).all()
+        # Of a stack, the slices that nobody painted stay as they are.
+        stack = np.stack([picture(k) for k in range(2, 7)])
+        page.set_input_files("#add-files", {"name": "deep.tif", "mimeType": "image/tiff", "buffer": tiff_of(stack)})
+        page.locator("#slice-value", has_text="1 of 5").wait_for()
+        page.keyboard.press("PageDown")
+        stroke(page, *line)
+        page.keyboard.press("k")
+        page.locator("dialog button[value=painted]").click()
+        wait_for_state(page, "deep", "Kept")
+        slices = tifffile.imread(begun.folder / "masks" / "deep.tif")
+        assert set(np.unique(slices[1])) == {0, 1}
+        assert (np.delete(slices, 1, 0) == 255).all()
 
 
 def test_the_way_from_an_image_to_a_better_model_and_back(browser: Any, known: Place, tmp_path: Path) -> None:

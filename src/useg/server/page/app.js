@@ -127,7 +127,7 @@ export class App {
         if (!image || byId("keep").disabled) return;
         if (image.saver.state === "conflict") return this.#solveConflict();
         if (image.empty) return toast("Paint something first, then keep it.");
-        if (image.onlyForeground && !(await this.#settleBackground(image))) return;
+        if (image.onlyForeground.length && !(await this.#settleBackground(image))) return;
         try {
             await image.saver.keep();
             image.source = "mask";
@@ -308,8 +308,9 @@ export class App {
 
     /** False when people want to look again first. */
     async #settleBackground(image) {
-        const answer = await askBackground(this.project);
+        const answer = await askBackground(this.project, image.layer.slices > 1);
         if (answer === "background") image.fillBackground();
+        if (answer === "painted") image.fillBackground(image.onlyForeground);
         return answer !== "";
     }
 

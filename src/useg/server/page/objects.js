@@ -21,18 +21,20 @@ export function freeId(data, none) {
 }
 
 /**
- * Give every pixel of one label another, in all slices.
+ * Give every pixel of one label another.
  * @param {import("./runs.js").Edit} edit
  * @param {number} from
  * @param {number} to
+ * @param {[number, number]} part the rows where, as indices in the data; all without
  */
-export function relabel(edit, from, to) {
-    const { data, width } = edit;
+export function relabel(edit, from, to, [first, last] = [0, edit.data.length]) {
+    const { width } = edit;
+    const data = edit.data.subarray(first, last);
     for (let i = data.indexOf(from); i >= 0; i = data.indexOf(from, i)) {
         const rowEnd = i - (i % width) + width;
         let stop = i + 1;
         while (stop < rowEnd && data[stop] === from) stop++;
-        edit.paint(i, stop - i, to);
+        edit.paint(first + i, stop - i, to);
         i = stop;
     }
 }

@@ -27,16 +27,21 @@ export async function sureToDiscard() {
 /**
  * What is everything that was not painted?
  * @param {object} project
- * @returns {Promise<string>} "background", "unknown", or "" when people want to look again
+ * @param {boolean} stack whether the image has slices
+ * @returns {Promise<string>} "background", "painted" (that, but only in slices where something is painted), "unknown",
+ *     or "" when people want to look again
  */
-export function askBackground({ kind, classes }) {
+export function askBackground({ kind, classes }, stack) {
     const [background, ...others] = classes.map(({ name }) => name);
     const painted = kind === "instances" ? "objects" : others.join(", ");
     const body = words(`You painted ${painted}, and nothing else. Is everything that you did not paint ${background}?`);
-    return ask("And the rest?", body, [
-        ["unknown", "No, I did not look there"],
-        ["background", `Yes, it is ${background}`, "primary"],
-    ]);
+    const yes = stack
+        ? [
+              ["background", "Yes, in all slices"],
+              ["painted", "Yes, in the slices that I painted", "primary"],
+          ]
+        : [["background", `Yes, it is ${background}`, "primary"]];
+    return ask("And the rest?", body, [["unknown", "No, I did not look there"], ...yes]);
 }
 
 /** @returns {Promise<string>} "mine", "theirs", or "" when people want to look again */

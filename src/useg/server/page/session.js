@@ -118,10 +118,14 @@ export class Session extends EventTarget {
         this.#viewer.redraw();
     }
 
-    /** Whether nothing is annotated as background, but something is painted and something not annotated. */
+    /** The slices where something is painted and something not annotated, but nothing background. */
     get onlyForeground() {
-        const { data, none } = this.layer;
-        return data.includes(none) && !data.includes(0) && data.some((label) => label !== none);
+        const { data, slices, none } = this.layer;
+        const size = data.length / slices;
+        return [...Array(slices).keys()].filter((z) => {
+            const plane = data.subarray(z * size, (z + 1) * size);
+            return plane.includes(none) && !plane.includes(0) && plane.some((label) => label !== none);
+        });
     }
 
     /** Whether nothing at all is annotated. */
@@ -130,9 +134,9 @@ export class Session extends EventTarget {
         return data.every((label) => label === none);
     }
 
-    /** What was not painted is background. */
-    fillBackground() {
-        this.editor.relabel(this.layer.none, 0);
+    /** What was not painted is background, in some slices or in all. */
+    fillBackground(slices = null) {
+        this.editor.relabel(this.layer.none, 0, slices);
     }
 
     /** How many objects there are. */

@@ -161,12 +161,15 @@ export class Editor extends EventTarget {
     }
 
     /**
-     * Give all pixels of one label another, in all slices, as an action that can be undone.
+     * Give all pixels of one label another, as an action that can be undone.
      * @param {number} from
      * @param {number} to
+     * @param {number[] | null} slices where; null is in all
      */
-    relabel(from, to) {
-        this.#act((edit) => relabel(edit, from, to));
+    relabel(from, to, slices = null) {
+        const { width, height } = this.#board.layer;
+        const parts = slices?.map((z) => [z * width * height, (z + 1) * width * height]) ?? [undefined];
+        this.#act((edit) => parts.forEach((part) => relabel(edit, from, to, part)));
     }
 
     /** Make the selected object background, in all slices. */
