@@ -31,12 +31,14 @@ class Improvement:
 
     Attributes:
         run: the name of its run, whose folder is `place`. minutes: its budget.
+        start: the model that it goes on from, if any.
         command: what to start, in words; `shown` is the same for people.
     """
 
     run: str
     place: Path
     minutes: float
+    start: Path | None
     command: tuple[str, ...]
 
     @property
@@ -56,23 +58,30 @@ class Point:
 
 
 def plan_improvement(project: Project, minutes: float) -> Improvement:
-    """How the project's model is improved. The run folder is made, so that its number is nobody else's.
+    """How the project's model is improved. Raises DataError before two images are kept, and as `plan_training`."""
+    if why := project.why_not_improve():
+        raise DataError(why)
+    return plan_training(project, minutes)
+
+
+def plan_training(project: Project, minutes: float) -> Improvement:
+    """How a project's images are trained on, even a single one, a strip of which then judges.
+
+    The run folder is made, so that its number is nobody else's.
 
     Raises:
-        SettingsError: the minutes are too few or too many. DataError: too few images are kept.
+        SettingsError: the minutes are too few or too many.
         MissingError: the project's model is gone. OutputError: the disk may not be written.
     """
     if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
         raise SettingsError(f"{minutes:g} minutes; train for {LEAST_MINUTES:g} to {MOST_MINUTES:g}")
-    if why := project.why_not_improve():
-        raise DataError(why)
-    start = project.model
+    start = project.model if project.model and not is_onnx(project.model) else None
     name = _reserve(project.folder)
     place = project.folder / RUNS / name
     words = [sys.executable, "-m", "useg", "train", str(project.folder), "-o", str(place), "--minutes", f"{minutes:g}"]
-    if start is not None and not is_onnx(start):
+    if start is not None:
         words += ["--from", str(start)]
-    return Improvement(name, place, minutes, tuple(words))
+    return Improvement(name, place, minutes, start, tuple(words))
 
 
 def finish_improvement(project: Project, improvement: Improvement) -> Run | None:
