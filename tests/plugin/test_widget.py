@@ -25,7 +25,7 @@ from useg.errors import DataError
 from useg.images import read_mask
 from useg.plugin.annotation import OBJECTS
 from useg.plugin.layers import rectangle
-from useg.plugin.work import Trained, load_model
+from useg.plugin.work import Painted, Trained, load_model
 from useg.predict import Predictor
 from useg.project import Project, open_project
 from useg.unet.model import ClassInfo, save_model
@@ -101,6 +101,23 @@ def test_a_loaded_model_predicts_in_place(opened: Segment, model: Path, monkeypa
     assert opened.viewer.layers["cells probability of c3"].data.shape == SIZE
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+def test_axes_of_one_and_pyramids_stay(
+    opened: Segment, model: Path, levels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(opened, model, monkeypatch)
+    full = opened.image.value.data
+    given = [full[None], full[None, ::2, ::2]][:levels]
+    layer = opened.viewer.add_image(given if levels > 1 else given[0], name="front", multiscale=levels > 1)
+    opened.image.choices = [layer]
+    found = Painted([full[::step, ::step] // 200 for step in (1, 2)][:levels], None, "")
+    monkeypatch.setattr(door, "predict_image", lambda *_, **__: found)
+    press(opened, "predict")
+    shown = opened.viewer.layers["front predicted"]
+    assert shown.multiscale == (levels > 1) and shown.ndim == 3
+    assert (shown.data[0] if levels > 1 else shown.data).shape == (1, *SIZE)
+
+
 def test_the_next_region_is_a_rectangle_in_the_image(
     opened: Segment, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +131,31 @@ def test_the_next_region_is_a_rectangle_in_the_image(
     assert (corners.min(0) >= -0.5).all() and (corners.max(0) <= np.array(SIZE) - 0.5).all()
     assert tuple(layer.translate) == PLACE["translate"] and opened.status.value.startswith(f"{NEXT}: the model is")
     assert sum(each.name.startswith(NEXT) for each in opened.viewer.layers) == 1
+
+
+def test_background_inside_of_shapes_is_annotated(
+    opened: Segment, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(opened, model, monkeypatch)
+    opened.labels.value.data[:] = 0
+    corners = rectangle((slice(0, 72), slice(0, 64))) * PLACE["scale"] + PLACE["translate"]
+    shapes = opened.viewer.add_shapes([corners], shape_type="rectangle")
+    opened.inside.choices, opened.meaning.value, opened.edge.value = [shapes], OBJECTS, 32
+    opened.inside.value = shapes
+    press(opened, "suggest")
+    assert opened.viewer.layers[NEXT].data[0][:, 1].min() == 63.5
+
+
+def test_an_image_in_blocks_is_shown_from_its_folder(
+    opened: Segment, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(opened, model, monkeypatch)
+    monkeypatch.setattr("useg.plugin.work.fits", lambda *_: False)
+    press(opened, "predict")
+    layer = opened.viewer.layers["cells predicted"]
+    expected = Predictor.load(model).predict(opened.image.value.data).labels
+    assert not isinstance(layer.data, np.ndarray) and np.array_equal(layer.data, np.array([1, 3])[expected])
+    assert (opened.folder.value / "predictions" / "cells.ome.zarr").is_dir() and tuple(layer.scale) == PLACE["scale"]
 
 
 def test_a_saved_model(opened: Segment, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,6 @@ from superqt.utils import ensure_main_thread
 from useg.console import progress_line
 from useg.errors import MissingError, UsegError
 from useg.images import Windows
-from useg.images.image import Header
 from useg.plugin.annotation import DENSE, OBJECTS, SPARSE, keep_annotation
 from useg.plugin.layers import inside_of, labels_of_layer, painted_colours, rectangle, windows_of_layer
 from useg.plugin.work import (
@@ -108,11 +107,9 @@ class Segment(Container):
             raise MissingError("no labels: add a labels layer, paint in it, and choose it under Labels")
         folder, windows = self._folder(), _windows(layer)
         labels = labels_of_layer(painted.data, name=painted.name, like=windows).copy()  # it may be painted on meanwhile
-        meaning, minutes, inside = self.meaning.value, self.minutes.value, None
+        meaning, minutes, inside = self.meaning.value, self.minutes.value, self._inside(layer, windows)
         classes = np.unique(labels) if meaning != OBJECTS else ()
         colours = {int(value): _rgb(painted.colormap.map(int(value))) for value in classes if value}
-        if self.inside.value is not None:
-            inside = inside_of(_corners(self.inside.value, layer), windows.header.size)
         watch = Watcher(
             on_text=self._say,
             on_progress=lambda p: self._tell(progress_line(p), p),
@@ -138,7 +135,7 @@ class Segment(Container):
             return predict_image(model, windows, folder=folder, on_block=self._count("blocks"), go_on=self._go_on)
 
         def done(found: Painted) -> None:
-            self._show(layer, windows.header, model, found, probabilities=wanted)
+            self._show(layer, model, found, probabilities=wanted)
             self.status.value = found.words or "done"
 
         self._begin(work, done, f"predicting {layer.name}")
@@ -148,6 +145,8 @@ class Segment(Container):
         model, layer, painted, edge = self._model(), self._image(), self.labels.value, self.edge.value
         windows = _windows(layer)
         labels = None if painted is None else labels_of_layer(painted.data, name=painted.name, like=windows).copy()
+        if labels is not None and self.meaning.value != SPARSE and (inside := self._inside(layer, windows)) is not None:
+            labels[inside & (labels == 0)] = 1  # background there is annotated too
 
         def work() -> list[Place]:
             counted = self._count("slices")
@@ -191,6 +190,10 @@ class Segment(Container):
         if self.model is None:
             raise MissingError("no model yet: train one, or load one")
         return self.model
+
+    def _inside(self, layer: Any, windows: Windows) -> np.ndarray | None:
+        shapes = self.inside.value
+        return None if shapes is None else inside_of(_corners(shapes, layer), windows.header.size)
 
     def _folder_or_none(self) -> Path | None:
         given: Path | None = self.folder.value
@@ -270,12 +273,14 @@ class Segment(Container):
 
     # What is shown.
 
-    def _show(self, layer: Any, header: Header, model: Loaded, found: Painted, *, probabilities: bool) -> None:
+    def _show(self, layer: Any, model: Loaded, found: Painted, *, probabilities: bool) -> None:
         """Labels, which can be corrected and trained on; where they are asked for, probabilities too."""
-        place, shape = _place(layer), _shape(layer)
-        name, pyramid = f"{layer.name} predicted", isinstance(found.labels, list)
-        data: Any = found.labels if isinstance(found.labels, list) else found.labels.reshape(shape)
-        how: dict[str, Any] = {"multiscale": True} if pyramid else {}
+        place, name = _place(layer), f"{layer.name} predicted"
+        # The axes of length 1 that the layer has.
+        axes = tuple(slice(None) if n != 1 else None for n in _shape(layer)[:-2])
+        levels = [level[axes] for level in (found.labels if isinstance(found.labels, list) else [found.labels])]
+        data: Any = levels if len(levels) > 1 else levels[0]
+        how: dict[str, Any] = {"multiscale": len(levels) > 1}
         if model.card.masks == "classes":
             colours = {value: np.array([*rgb, 255]) / 255 for value, rgb in painted_colours(model.card).items()}
             how["colormap"] = DirectLabelColormap(color_dict=colours | {None: np.zeros(4), 0: np.zeros(4)})
@@ -284,7 +289,7 @@ class Segment(Container):
             return
         for known, plane in list(zip(model.card.classes, found.probabilities, strict=True))[1:]:
             named = f"{layer.name} probability of {known.name}"
-            self.viewer.add_image(plane.reshape(shape), name=named, contrast_limits=(0, 255), visible=False, **place)
+            self.viewer.add_image(plane[axes], name=named, contrast_limits=(0, 255), visible=False, **place)
 
     def _mark(self, layer: Any, place: Place) -> None:
         """The rectangle of a suggestion, in the layer of its name; the view goes to its slice."""
