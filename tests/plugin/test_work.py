@@ -31,7 +31,7 @@ from useg.unet.settings import UNetSettings
 from useg.watch import Watcher
 
 CPU = PredictSettings(device="cpu", precision="float32", max_memory=10**9)
-TIGHT = CPU.model_copy(update={"max_memory": WORKSPACE + 8_000_000})
+TIGHT = CPU.model_copy(update={"max_memory": WORKSPACE + 9_000_000})
 VALUES = (1, 4, 7)
 
 
