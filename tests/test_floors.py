@@ -40,12 +40,12 @@ FLOORS = [
     ["console"],
     ["tables"],
     ["options"],
-    ["server"],
+    ["server", "plugin"],
     ["cli"],
     ["__main__"],
 ]
 FLOOR = {room: height for height, floor in enumerate(FLOORS) for room in floor}
-DOORS = {"cli", "console", "tables", "server"}
+DOORS = {"cli", "console", "tables", "server", "plugin"}
 FILES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
 
 

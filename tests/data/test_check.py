@@ -33,8 +33,8 @@ def good(folder: Path, number: int = 3) -> Path:
     return folder
 
 
-def check(folder: Path, ignore: int | None = None, min_images: int = 2) -> Check:
-    return check_pairs(find_pairs(folder), ignore=ignore, min_images=min_images)
+def check(folder: Path, ignore: int | None = None) -> Check:
+    return check_pairs(find_pairs(folder), ignore=ignore)
 
 
 def lines(found: Check) -> list[str]:
@@ -119,7 +119,12 @@ def test_an_unexpected_value(tmp_path: Path) -> None:
 def test_a_single_image(tmp_path: Path) -> None:
     good(tmp_path, 1)
     assert "nothing would be left to judge with" in only(check(tmp_path))
-    assert check(tmp_path, min_images=1).problems == []
+
+
+def test_a_strip_of_a_single_image_judges(tmp_path: Path) -> None:
+    put(tmp_path, "a", picture(64, 80), np.tile(np.array([0, 1], np.uint8), (64, 40)))
+    found = check(tmp_path)
+    assert found.errors == [] and only(found).startswith("warning a.png: there is only this one image")
 
 
 def test_only_one_class_anywhere(tmp_path: Path) -> None:

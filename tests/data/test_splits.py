@@ -161,6 +161,18 @@ def test_images_too_small_to_cut() -> None:
         split([example("a", size=(20, 20))])
 
 
+@given(st.integers(0, 60), st.integers(4, 60))
+def test_a_strip_holds_some_of_what_is_annotated(top: int, height: int) -> None:
+    labels = np.full((120, 40), IGNORE, np.uint8)
+    labels[top : top + height, 10:30] = np.tile([0, 1], (height, 10))
+    found = split([Example("a", np.zeros((1, 120, 40), np.uint8), labels)])
+    (held,), (rest,) = found.validation, found.train
+    assert (rest.labels != IGNORE).any()
+    if height >= 40:  # of less, the gap would leave little to learn from
+        assert 0.1 <= (held.labels != IGNORE).sum() / (20 * height) <= 0.3
+        assert {0, 1} <= set(np.unique(held.labels)) & set(np.unique(rest.labels))
+
+
 def test_wrong_requests() -> None:
     with pytest.raises(DataError):
         split([])

@@ -20,7 +20,7 @@ from useg.data.legend import Entry, Legend, ignored_value, is_noisy
 from useg.data.problem import Problem, error, names_of, warning
 from useg.data.similar import nearly_equal, thumbnail
 from useg.data.sparse import count_alike
-from useg.data.splits import series_of
+from useg.data.splits import can_be_cut, series_of
 from useg.data.summary import Look, Summary, class_counts, summarise
 from useg.errors import DataError, ImageError, MissingError
 from useg.images import files
@@ -74,7 +74,6 @@ def check_pairs(
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
     entries: Sequence[Entry] = (),
     folder: Path | None = None,
-    min_images: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Check:
     """Look at every pair as training would.
@@ -87,7 +86,6 @@ def check_pairs(
             nobody annotated; "auto" takes it for background and refuses masks that speak against it.
         entries: of a legend file.
         folder: the data set, for messages.
-        min_images: how few images are an error (evaluation needs one only); a single volume is none.
         progress: called with (done, total) after each pair.
 
     Whatever is wrong with the data ends up in `Check.problems` and is not raised; an empty list raises DataError,
@@ -106,17 +104,8 @@ def check_pairs(
             looks += [look] if look else []
         if progress is not None:
             progress(done, len(pairs))
-    # Of a volume a part is held out.
-    least = min(1, min_images) if any(len(look.size) == 3 for look in looks) else min_images
-    if len(kept) < least and not any(p.severity == "error" for p in problems):
-        problems.append(
-            error(
-                pairs[0].image,
-                f"there is only {'this one image' if len(kept) == 1 else f'{len(kept)} images'}, and "
-                f"{least} are needed: nothing would be left to judge with",
-                "annotate one more, or cut it in pieces",
-            )
-        )
+    if len(looks) == 1 and not any(p.severity == "error" for p in problems):
+        problems.append(_alone(looks[0]))
     legend: Legend | None = None
     channels: int | None = None
     alike: list[tuple[str, str]] = []
@@ -138,6 +127,15 @@ def check_pairs(
     problems.sort(key=lambda problem: problem.severity)  # "error" before "warning", else as found
     used = [pair for pair in pairs if pair in kept]
     return Check(problems, legend, summarise(looks, legend), folder, used, channels, alike, partial, margin)
+
+
+def _alone(look: Look) -> Problem:
+    """What to know of a single image: a strip of it judges."""
+    if can_be_cut(look.size):
+        told = "there is only this one image: the score, that of a strip of it, says little of others"
+        return warning(look.pair.image_told, told, "annotate some of another image")
+    told = f"there is only this one image, of {describe_size(look.size)} pixels: nothing would be left to judge with"
+    return error(look.pair.image_told, told, "annotate one more")
 
 
 def _unreadable(path: Path, told: Path, failure: ImageError | MissingError) -> Problem:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 import numpy as np
+from jaxtyping import Integer
 
 from useg.data.dataset import Example, middle_plane, natural_key
 from useg.data.legend import count_values
@@ -158,23 +159,47 @@ def _by_parts(examples: Sequence[Example], share: float) -> Split:
     for example in examples:
         shape = example.labels.shape
         axis = int(np.argmax(shape))
-        length = shape[axis]
-        strip = max(round(share * length), 1)
-        gap = max(MIN_GAP, round(GAP_SHARE * length))
-        if length - strip - gap < gap:
+        length, gap = shape[axis], _gap(shape[axis])
+        if not can_be_cut(shape, share):
             return _by_one_image(examples, example)
-        last = (_part(example, axis, 0, length - strip - gap), _part(example, axis, length - strip, length))
-        first = (_part(example, axis, strip + gap, length), _part(example, axis, 0, strip))
-        # The end that leaves more classes on both sides; the last one where they are equal.
-        rest, strip_of = max((last, first), key=lambda parts: len(classes_in(parts[0]) & classes_in(parts[1])))
+        known = (example.labels != IGNORE).sum(axis=tuple(k for k in range(len(shape)) if k != axis))
+        cuts = []
+        for rows in (known, np.ones_like(known)):  # the latter for what is annotated in a few rows only
+            last, first = (_strip(each, share, length - 2 * gap) for each in (rows[::-1], rows))
+            cuts.append((_part(example, axis, 0, length - last - gap), _part(example, axis, length - last, length)))
+            cuts.append((_part(example, axis, first + gap, length), _part(example, axis, 0, first)))
+        rest, strip_of = max(cuts, key=lambda parts: _worth(*parts, share=share))  # the first of those that are equal
         train.append(rest)
         validation.append(strip_of)
     number = "the only image" if len(examples) == 1 else f"each of the {len(examples)} images"
     reason = (
-        f"validation: a strip at one end of {number} (about {share:.0%}, a gap beside it is left out), "
-        f"because with fewer than {FEW} images none can be spared whole"
+        f"validation: a strip at one end of {number} (about {share:.0%} of what is annotated, a gap beside it is left "
+        f"out), because with fewer than {FEW} images none can be spared whole"
     )
     return Split(train, validation, reason)
+
+
+def _worth(rest: Example, strip: Example, *, share: float) -> tuple[int, float, int]:
+    """Of two ways to cut the better one has more classes on both sides, then its share of what is annotated on each."""
+    left, held = (int((part.labels != IGNORE).sum()) for part in (rest, strip))
+    return len(classes_in(rest) & classes_in(strip)), min(held / share, left / (1 - share)), left
+
+
+def can_be_cut(size: Sequence[int], share: float = 0.2) -> bool:
+    """Whether a strip of an image of this size can be put aside."""
+    length = max(size)
+    return length - max(round(share * length), 1) >= 2 * _gap(length)
+
+
+def _gap(length: int) -> int:
+    return max(MIN_GAP, round(GAP_SHARE * length))
+
+
+def _strip(known: Integer[np.ndarray, " n"], share: float, most: int) -> int:
+    """How many of the first rows, at `most`, hold about this share of the pixels that are annotated, so many a row."""
+    if not known.any():
+        known = np.ones_like(known)
+    return min(1 + int(np.abs(np.cumsum(known) / known.sum() - share).argmin()), most)
 
 
 def _part(example: Example, axis: int, start: int, stop: int) -> Example:

@@ -225,12 +225,12 @@ def write_probabilities(
     write(path, probabilities.astype(np.float32, copy=False), about)
 
 
-def write_image(path: str | os.PathLike[str], pixels: Num[np.ndarray, "c y x"], *, like: Image | Header) -> None:
-    """Write an image, or a part of one, without loss: PNG for bytes, gray or colour, TIFF for all else.
+def write_image(path: str | os.PathLike[str], pixels: Num[np.ndarray, "c *space"], *, like: Image | Header) -> None:
+    """Write an image, or a part of one, without loss: PNG for bytes, gray or colour, TIFF for stacks and all else.
 
     Args:
         path: where to; `.png`, `.tif` or `.tiff`, as `image_suffix` says. An existing file is replaced.
-        pixels: `C Y X` of any number type of images.
+        pixels: `C Y X` or `C Z Y X` of any number type of images.
         like: the image that they are of; a TIFF gets its pixel size.
 
     Raises:

@@ -30,20 +30,17 @@ def write_probabilities(path: Path, scores: Float[np.ndarray, "c *space"], about
     _write(path, scores, "CZYX" if scores.ndim == 4 else "CYX", about, predictor=3)
 
 
-def write_image(path: Path, pixels: Num[np.ndarray, "c y x"], about: About) -> None:
+def write_image(path: Path, pixels: Num[np.ndarray, "c *space"], about: About) -> None:
     """Write an image of any number type, deflated, with the pixel size; three channels of whole numbers as colour."""
-    predictor = {"f": 3}.get(pixels.dtype.kind, 2)
+    predictor, space = {"f": 3}.get(pixels.dtype.kind, 2), "ZYX"[-(pixels.ndim - 1) :]
     if len(pixels) == 3 and pixels.dtype in (np.uint8, np.uint16):
         colour = {"photometric": "rgb", "planarconfig": "contig"}
-        _write(path, np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), "YXS", about, predictor=predictor, **colour)
+        array = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+        _write(path, array, f"{space}S", about, predictor=predictor, **colour)
+    elif len(pixels) == 1:
+        _write(path, pixels[0], space, about, predictor=predictor)
     else:
-        _write(
-            path,
-            pixels[0] if len(pixels) == 1 else pixels,
-            "CYX"[-(2 + (len(pixels) > 1)) :],
-            about,
-            predictor=predictor,
-        )
+        _write(path, pixels, f"C{space}", about, predictor=predictor)
 
 
 def write_stored(path: Path, store: LabelStore, about: About) -> None:

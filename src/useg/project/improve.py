@@ -37,13 +37,14 @@ class Improvement:
     Attributes:
         run: the name of its run, whose folder is `place`. minutes: its budget; None where that is in steps.
         command: what to start, in words; `shown` is the same for people.
-        spent: seconds of the budget that were spent before.
+        start: the model that it goes on from, if any. spent: seconds of the budget that were spent before.
     """
 
     run: str
     place: Path
     minutes: float | None
     command: tuple[str, ...]
+    start: Path | None = None
     spent: float = 0.0
 
     @property
@@ -63,23 +64,30 @@ class Point:
 
 
 def plan_improvement(project: Project, minutes: float) -> Improvement:
-    """How the project's model is improved. The run folder is made, so that its number is nobody else's.
+    """How the project's model is improved. Raises DataError before two images are kept, and as `plan_training`."""
+    if why := project.why_not_improve():
+        raise DataError(why)
+    return plan_training(project, minutes)
+
+
+def plan_training(project: Project, minutes: float) -> Improvement:
+    """How a project's images are trained on, even a single one, a strip of which then judges.
+
+    The run folder is made, so that its number is nobody else's.
 
     Raises:
-        SettingsError: the minutes are too few or too many. DataError: too few images are kept.
+        SettingsError: the minutes are too few or too many.
         MissingError: the project's model is gone. OutputError: the disk may not be written.
     """
     if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
         raise SettingsError(f"{minutes:g} minutes; train for {LEAST_MINUTES:g} to {MOST_MINUTES:g}")
-    if why := project.why_not_improve():
-        raise DataError(why)
-    start = project.model
+    start = project.model if project.model and not is_onnx(project.model) else None
     name = _reserve(project.folder)
     place = project.folder / RUNS / name
     words = [sys.executable, "-m", "useg", "train", str(project.folder), "-o", str(place), "--minutes", f"{minutes:g}"]
-    if start is not None and not is_onnx(start):
+    if start is not None:
         words += ["--from", str(start)]
-    return Improvement(name, place, minutes, tuple(words))
+    return Improvement(name, place, minutes, tuple(words), start)
 
 
 def resume_improvement(project: Project, run: str) -> Improvement:
@@ -97,7 +105,7 @@ def resume_improvement(project: Project, run: str) -> Improvement:
     words = [sys.executable, "-m", "useg", "train", str(project.folder), "-o", str(place), "--resume"]
     if found.budget is not None:
         words += ["--minutes", f"{found.budget:g}"]
-    return Improvement(found.name, place, found.budget, tuple(words), 60 * found.minutes)
+    return Improvement(found.name, place, found.budget, tuple(words), spent=60 * found.minutes)
 
 
 def note_improvement(improvement: Improvement, number: int) -> None:
@@ -117,7 +125,7 @@ def left_improvements(project: Project) -> list[tuple[Improvement, psutil.Proces
         if note is None or note.server.find():
             continue
         spent = note.spent + time.time() - note.since
-        begun = Improvement(path.parent.name, path.parent, note.minutes, note.command, spent)
+        begun = Improvement(path.parent.name, path.parent, note.minutes, note.command, spent=spent)
         found.append((begun, note.process.find()))
     return found
 

@@ -92,9 +92,17 @@ def predict_image(predictor: Predictor, path: Path) -> Said:
     Raises:
         ImageError, MissingError: it cannot be read, or has another number of channels or axes than the model knows.
     """
+    return say(predictor, read(path, alpha=predictor.card.alpha))
+
+
+def say(predictor: Predictor, image: Image) -> Said:
+    """Predict an image in memory; a stack, by a model of images, slice by slice.
+
+    Raises:
+        ImageError: it has another number of channels or axes than the model knows.
+    """
     timed = Timed(predictor.runner)
     predictor = Predictor(predictor.card, timed, predictor.settings)
-    image = read(path, alpha=predictor.card.alpha)
     said = _slices(predictor, image) if _is_stack(predictor, image) else _whole(predictor, image)
     told = Told(timed.seconds, said.told.expected_dice, said.told.warnings, said.told.objects)
     return Said(said.labels, said.probabilities, said.maps, told)

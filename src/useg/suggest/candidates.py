@@ -106,10 +106,11 @@ class Candidate:
     description: Float[np.ndarray, " d"]
 
 
-def look(predictor: Predictor, source: Path, edge: int, *, page: int | None = None) -> list[Candidate]:
-    """All candidates of one file.
+def look(predictor: Predictor, source: Path | Windows, edge: int, *, page: int | None = None) -> list[Candidate]:
+    """All candidates of one image.
 
     Args:
+        source: its file, or an array by `useg.images.windows_of` whose path says what it is called.
         edge: see `regions_of`. Of more than `MOST_REGIONS` so many are looked at. Volumes are looked at whole.
         page: of a TIFF, see `useg.images.read`.
 
@@ -118,17 +119,17 @@ def look(predictor: Predictor, source: Path, edge: int, *, page: int | None = No
         SettingsError: the memory allowed is too small for any tile.
     """
     card = predictor.card
-    header = read_header(source, page=page)
-    predictor.require_input(str(source), (card.network.in_channels, *header.size))
+    header, path = _header(source, page), source if isinstance(source, Path) else source.path or Path("image")
+    predictor.require_input(str(path), (card.network.in_channels, *header.size))
     fits, volume = _fits(predictor, header), len(header.size) == 3
     if volume and not fits:
-        raise ImageError(f"{source}: is a volume too large for the memory allowed; cut it into parts")
+        raise ImageError(f"{path}: is a volume too large for the memory allowed; cut it into parts")
     regions = [None] if volume else regions_of(header.size, edge, whole=fits)
     seen = []
     for part in parts_of(predictor, source, [regions[i] for i in evenly(len(regions), MOST_REGIONS)], page=page):
         doubt = doubt_of(part.probabilities, part.labels)
         description = describe(part.image.array, part.probabilities, card.input)
-        seen.append(Candidate(source, part.region, checksum(part.image.array), doubt, description))
+        seen.append(Candidate(path, part.region, checksum(part.image.array), doubt, description))
     return seen
 
 
@@ -148,23 +149,26 @@ def regions_of(size: Sequence[int], edge: int, *, whole: bool = True) -> list[Wi
 
 
 def parts_of(
-    predictor: Predictor, source: Path, regions: Sequence[Window | None], *, page: int | None = None
+    predictor: Predictor, source: Path | Windows, regions: Sequence[Window | None], *, page: int | None = None
 ) -> Iterator[Part]:
-    """Predict regions of one file, or the whole: at once where that fits into the memory allowed, else one by one.
+    """Predict regions of one image, or the whole: at once where that fits into the memory allowed, else one by one.
 
     Raises:
         ImageError, MissingError, SettingsError: as `look`.
     """
-    card, header = predictor.card, read_header(source, page=page)
+    card, header = predictor.card, _header(source, page)
+    whole = tuple(slice(0, n) for n in header.size)
     if not _fits(predictor, header):
-        with open_windows(source, alpha=card.alpha) as windows:
-            predictor.require_input(str(source), (windows.header.channels, *windows.header.size))
+        with open_windows(source, alpha=card.alpha) if isinstance(source, Path) else source as windows:
+            predictor.require_input(str(windows.path), (windows.header.channels, *windows.header.size))
             intensity = measure(windows.strided(sample_steps(header.size)), card.normalise)
             for region in regions:
-                whole = tuple(slice(0, n) for n in header.size)
                 yield _of_windows(predictor, windows, intensity, region or whole)
         return
-    image = read(source, page=page, alpha=card.alpha)
+    if isinstance(source, Path):
+        image = read(source, page=page, alpha=card.alpha)
+    else:
+        image = Image(source.read(whole), header.axes, header.spacing, header.unit, source.path)
     prediction = predictor.predict(replace(image, array=in_channels(image.array, card.network.in_channels)))
     for region in regions:
         if region is None:
@@ -172,6 +176,10 @@ def parts_of(
         else:
             cut = replace(image, array=image.array[(slice(None), *region)], place=None)
             yield Part(region, cut, prediction.labels[region], prediction.probabilities[(slice(None), *region)])
+
+
+def _header(source: Path | Windows, page: int | None) -> Header:
+    return read_header(source, page=page) if isinstance(source, Path) else source.header
 
 
 def _fits(predictor: Predictor, header: Header) -> bool:

@@ -17,6 +17,7 @@ from useg.predict import Predictor
 from useg.settings import load_settings
 from useg.suggest.candidates import Candidate, look
 from useg.suggest.gain import Space, rank, reason
+from useg.unet.model import ModelCard
 
 Watch = Callable[[Path, str | None], None]
 """Told of each file when it was looked at, with what is wrong with it, if anything is."""
@@ -158,14 +159,21 @@ def suggest(
             done.append(source)
         candidates += fresh
         watch(source, error)
-    space, chosen = Space.of(candidates, known, predictor.card), []
-    for pick in rank(candidates, space, settings.count):
+    return Suggestions(choose(candidates, known, predictor.card, settings.count), done, failed, len(candidates))
+
+
+def choose(
+    candidates: Sequence[Candidate], known: Sequence[Candidate], card: ModelCard, count: int
+) -> list[Suggestion]:
+    """Rank what a model looked at, see `useg.suggest.gain`; the best first, `known` being annotated."""
+    space, chosen = Space.of(candidates, known, card), []
+    for pick in rank(candidates, space, count):
         one = candidates[pick.index]
         near = None if pick.nearest is None else (candidates if pick.earlier else known)[pick.nearest]
         name = name_of(near.source, near.region) if near else ""
-        why = reason(pick, one.doubt, space, name, predictor.card)
+        why = reason(pick, one.doubt, space, name, card)
         chosen.append(Suggestion(one.source, one.region, pick.score, pick.uncertainty, pick.novelty, why))
-    return Suggestions(chosen, done, failed, len(candidates))
+    return chosen
 
 
 def _try_to_look(
