@@ -1,4 +1,4 @@
-"""How a network of volumes treats each axis, by the edges of a voxel: levels that are flat, poolings, and the crop.
+"""How a network of volumes treats each axis, by the edges of a voxel: flat levels, poolings, 2.5-D, and the crop.
 
 The rule is that of nnU-Net (Isensee et al. 2021, doi 10.1038/s41592-020-01008-z, supplementary note 2) for the network
 of Çiçek et al. 2016 (arXiv 1606.06650): an axis takes part only where its voxels are about as long as the shortest.
