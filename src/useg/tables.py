@@ -36,10 +36,11 @@ def describe_model(path: Path, card: ModelCard) -> str:
     """A model's card for people."""
     n, seen, scores = card.network, card.input, card.scores
     size = "x".join(str(axis.receptive_field) for axis in n.axes)
+    kind, pixels = f"{n.dims}-D" if n.neighbours is None else "2.5-D", "voxels" if n.dims == 3 else "pixels"
     lines = [
         f"{path}: U-Net by useg {card.version}",
-        f"  network      {n.dims}-D, width {n.width}, depth {n.depth}, {n.padding} padding, norm: {n.norm}; "
-        f"sees {size} pixels around each",
+        f"  network      {kind}, width {n.width}, depth {n.depth}, {n.padding} padding, norm: {n.norm}; "
+        f"sees {size} {pixels} around each",
         f"  input        channels: {n.in_channels}; trained on {' or '.join(seen.types)}, gray values "
         + ", ".join(f"{low:g}..{high:g}" for low, high in zip(seen.low, seen.high, strict=True)),
         f"  classes      {', '.join(f'{k} {c.name}' for k, c in enumerate(card.classes))}",
