@@ -159,10 +159,12 @@ def odd_value(folder: Path) -> Path:
     return folder / "masks/b.png"
 
 
-def one_image(folder: Path) -> Path:
+def one_small_image(folder: Path) -> Path:
     for name in ("b", "c"):
         (folder / f"images/{name}.png").unlink()
         (folder / f"masks/{name}.png").unlink()
+    write_picture(folder / "images/a.png", np.arange(400, dtype=np.uint8).reshape(20, 20))
+    write_labels(folder / "masks/a.png", np.eye(20, dtype=np.uint8))
     return folder / "images/a.png"
 
 
@@ -198,7 +200,7 @@ SPOILED = [
     unreadable,
     cut_short,
     odd_value,
-    one_image,
+    one_small_image,
     all_empty,
     constant,
     other_channels,

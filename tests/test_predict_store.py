@@ -198,7 +198,7 @@ print("before", done.before, flush=True)
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path, model: Path) -> None:
     """A real process and a real SIGKILL, at moments drawn at random; the long form of this test does it ten times."""
-    kill_and_repeat(tmp_path, model, kills=2, size=(260, 260))
+    kill_and_repeat(tmp_path, model, kills=2, size=(196, 196))
 
 
 @pytest.mark.long

@@ -58,7 +58,7 @@ def parameter(node: ast.arg, default: ast.expr | None) -> str:
 
 
 def test_the_public_surface_is_as_written_down() -> None:
-    """If the change is meant: `python tests/test_surface.py` writes it down anew; tell it in CHANGELOG.md."""
+    """If the change is meant: `python tests/test_public_surface.py` writes it down anew; tell it in CHANGELOG.md."""
     assert surface() == WRITTEN.read_text(encoding="utf-8")
 
 
