@@ -92,7 +92,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     # Enough steps for labels of both classes.
-    train(data, folder, steps=40, overrides={**TINY, "optimiser.learning_rate": 0.02})
+    train(data, folder, steps=40, overrides={**TINY, "optimiser.learning_rate": 0.02, "validations": 2})
     return folder
 
 
@@ -424,7 +424,9 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     folder = tmp_path_factory.mktemp("cells")
     draw_data_set(folder / "data", train_images=6, test_images=2, size=128, ids=True)
-    train(folder / "data", folder / "run", steps=40, overrides={**TINY, "optimiser.learning_rate": 0.02})
+    train(
+        folder / "data", folder / "run", steps=40, overrides={**TINY, "optimiser.learning_rate": 0.02, "validations": 2}
+    )
     return folder / "data", folder / "run"
 
 

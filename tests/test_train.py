@@ -182,7 +182,8 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_on_objects_resumes_to_the_same_bytes(cells: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    whole = train(cells, tmp_path / "whole", steps=STEPS, overrides=TINY, watch=Watcher(on_text=said.append))
+    few = {**TINY, "validations": 2}
+    whole = train(cells, tmp_path / "whole", steps=STEPS, overrides=few, watch=Watcher(on_text=said.append))
     assert any(line.startswith("objects: ") and "11 times as much" in line for line in said)
     card = read_card(whole.run)
     assert card.masks == "instances"
@@ -191,7 +192,7 @@ def test_a_run_on_objects_resumes_to_the_same_bytes(cells: Path, tmp_path: Path)
     assert load_settings(whole.run / "settings.toml").loss.borders.weight == 10
     kept = {path: path.stat().st_mtime_ns for path in (whole.run / "borders").iterdir()}
     assert len(kept) <= card.trained_on["images"]
-    train(cells, tmp_path / "run", steps=STEPS, overrides=TINY, watch=stop_after(3))
+    train(cells, tmp_path / "run", steps=STEPS, overrides=few, watch=stop_after(3))
     train(None, tmp_path / "run", resume=True)
     assert_same_end(tmp_path / "run", whole.run)
     train(None, whole.run, resume=True)
@@ -210,11 +211,12 @@ def test_how_objects_are_parted_outlives_a_stop(cells: Path, tmp_path: Path) -> 
 
 def test_border_weights_change_what_is_learned_and_can_be_off(cells: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    off = {**TINY, "loss.borders.weight": 0}
+    on = {**TINY, "validations": 1}
+    off = {**on, "loss.borders.weight": 0}
     train(cells, tmp_path / "off", steps=2, overrides=off, watch=Watcher(on_text=said.append))
     assert not any("times as much" in line for line in said)
     assert not (tmp_path / "off/borders").exists()
-    train(cells, tmp_path / "on", steps=2, overrides=TINY)
+    train(cells, tmp_path / "on", steps=2, overrides=on)
     losses = [steps_of(tmp_path / name)[0]["loss"] for name in ("on", "off")]
     assert losses[0] != losses[1]
 

@@ -83,10 +83,6 @@ def export_bioimageio(
     from bioimageio.spec.model.v0_5 import ModelDescr
 
     card, networks = load_model(model, folds)
-    if len(set(card.network.axes)) > 1:
-        raise SettingsError(
-            f"{model}: treats the axes of a volume apart, which is not described there yet; use --to onnx"
-        )
     with TemporaryDirectory() as parts, replacing(out) as temporary:
         folder = Path(parts)
         onnx = export_onnx(model, folder / rdf.WEIGHTS, folds)
