@@ -1,6 +1,7 @@
 """Planning: what is chosen for the data, that the user's word holds, and that settings survive their file."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,12 @@ def test_a_damaged_settings_file_is_named(text: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@cache
+def fresh_settings(recipe: str) -> Settings:
+    """What is planned without an earlier model."""
+    return make_plan(examples(), TWO, Settings.model_validate({"recipe": recipe})).settings
+
+
 @few
 @given(st.data(), st.sampled_from(["auto", "paper"]))
 def test_an_earlier_model_decides_its_own_network(data: st.DataObject, recipe: str) -> None:
@@ -263,7 +270,7 @@ def test_an_earlier_model_decides_its_own_network(data: st.DataObject, recipe: s
     fixed = NormaliseSettings(kind="fixed", mean=[5.0] * network.in_channels, std=[2.0] * network.in_channels)
     start = make_card(network, normalise=fixed)
     plan = make_plan(examples(), TWO, Settings.model_validate({"recipe": recipe}), None, lambda _: 1 / 0, start)
-    found, fresh = plan.settings, make_plan(examples(), TWO, Settings.model_validate({"recipe": recipe})).settings
+    found, fresh = plan.settings, fresh_settings(recipe)
     assert found.network == network.model_copy(update={"in_channels": 1, "classes": 2})
     assert all(found.network.geometry.fits(n) for n in found.samples.crop)
     # Gray values are read as before, unless it knew other channels.
