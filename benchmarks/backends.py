@@ -3,10 +3,11 @@
     python benchmarks/backends.py --widths 32 64
     python benchmarks/backends.py --parts quality --run RUN --data DATA
 
-pace      for each width, a planned network (same padding, batch normalisation, depth 4) with random weights but a last
-          layer that is sure of what it says, as trained ones are: `useg benchmark` on 512x512 pixels, and int8 against
-          the best bfloat16 and against the network as torch makes it (float32, channels first), in turn; by the
-          processor's time too, which says more where others use the machine and this runs on one core (taskset -c 0)
+pace      for each width, a network (same padding, batch normalisation, depth 4, channels doubled at each level) with
+          random weights but a last layer that is sure of what it says, as trained ones are: `useg benchmark` on 512x512
+          pixels, and int8 against the best bfloat16 and against the network as torch makes it (float32, channels
+          first), in turn; by the processor's time too, which says more where others use the machine and this runs on
+          one core (taskset -c 0)
 files     `useg predict` of many images by the fastest backend, reading and writing included, against the bare backend
 quality   of a trained run: for each way the labels that are those of torch in float32, and Dice, on annotated images
           that neither training nor calibration saw
@@ -26,6 +27,7 @@ import imageio.v3 as iio
 import numpy as np
 import psutil
 import torch
+from speed import card_of
 
 import useg
 from useg import machine
@@ -38,8 +40,7 @@ from useg.evaluate import evaluate_folder
 from useg.predict import Predictor, PredictSettings, load_runner
 from useg.predict_files import find_inputs, predict_files
 from useg.tables import show_benchmark
-from useg.unet.model import ClassInfo, InputSeen, ModelCard, load_model, save_model
-from useg.unet.normalise import NormaliseSettings
+from useg.unet.model import load_model, save_model
 
 EDGE = 512
 """Of the timed tile."""
@@ -84,21 +85,13 @@ def parse() -> argparse.Namespace:
 
 
 def write_model(path: Path, width: int) -> None:
-    """A planned network with random weights, whose last layer prefers one class as clearly as a trained one does."""
+    """A network with random weights, whose last layer prefers one class as clearly as a trained one does."""
     settings = useg.UNetSettings(width=width, padding="same", norm="batch", dropout=0.0, depth=4)
     torch.manual_seed(0)
     network = useg.UNet.from_settings(settings).eval()
     network.head.weight.data.mul_(0.01)
     network.head.bias.data.copy_(torch.tensor([3.0, -3.0]))
-    card = ModelCard(
-        version=useg.__version__,
-        network=settings,
-        normalise=NormaliseSettings(),
-        classes=[ClassInfo(name=name, colour=(0, 0, 0), value=k) for k, name in enumerate(("background", "cell"))],
-        score_shift=[0.0, 0.0],
-        input=InputSeen(dtype="uint8", low=[0.0], high=[255.0]),
-    )
-    save_model(path, card, network.state_dict())
+    save_model(path, card_of(settings), network.state_dict())
 
 
 def draw(folder: Path, count: int, size: int) -> Path:

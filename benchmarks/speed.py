@@ -316,10 +316,9 @@ def peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def model(width: int, precision: str) -> tuple[ModelCard, TorchRunner]:
-    """A planned network of this width with random weights."""
-    settings = useg.UNetSettings(width=width, **PLANNED)
-    card = ModelCard(
+def card_of(settings: useg.UNetSettings) -> ModelCard:
+    """Of a network of gray images and two classes."""
+    return ModelCard(
         version=useg.__version__,
         network=settings,
         normalise=NormaliseSettings(),
@@ -327,6 +326,12 @@ def model(width: int, precision: str) -> tuple[ModelCard, TorchRunner]:
         score_shift=[0.0, 0.0],
         input=InputSeen(dtype="uint8", low=[0.0], high=[255.0]),
     )
+
+
+def model(width: int, precision: str) -> tuple[ModelCard, TorchRunner]:
+    """A planned network of this width with random weights."""
+    settings = useg.UNetSettings(width=width, **PLANNED)
+    card = card_of(settings)
     torch.set_num_threads(machine.cores())
     torch.manual_seed(0)
     return card, TorchRunner(useg.UNet.from_settings(settings).eval(), "cpu", precision)

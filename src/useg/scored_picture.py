@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from useg.data.dataset import Example
 from useg.labels import IGNORE
 from useg.objects.separate import separate
-from useg.pictures.overlay import ERROR_LEGEND, error_kinds, error_map, overlay, to_gray_rgb
+from useg.pictures.overlay import ERROR_LEGEND, error_kinds, error_map, overlay, to_gray_rgb, wrong
 from useg.pictures.palette import object_colours
 from useg.pictures.planes import Sheet, fullest, sheet_of, worst_slices
 from useg.pictures.sheet import contact_sheet
@@ -25,8 +25,7 @@ def sheet_for(example: Example, prediction: Prediction) -> Sheet | None:
         return None
     annotated = (example.labels > 0) & (example.labels != IGNORE)
     through = fullest(annotated if annotated.any() else prediction.labels > 0)
-    kinds = error_kinds(example.labels, prediction.labels)
-    worst = worst_slices((kinds >= 2) & (kinds <= 4))
+    worst = worst_slices(wrong(error_kinds(example.labels, prediction.labels)))
     return sheet_of(example.labels.shape, through, example.spacing, worst)
 
 

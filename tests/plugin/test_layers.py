@@ -19,7 +19,6 @@ from useg.plugin.layers import (
     painted_values,
     plane_of,
     rectangle,
-    whole,
     windows_of_layer,
 )
 from useg.unet.model import ClassInfo
@@ -39,13 +38,13 @@ def test_a_layer_is_read_as_it_is_seen(wrap, front: tuple[int, ...], channels: i
     plain = array.reshape(*(n for n in front if n != 1), 7, 9, max(1, channels))[..., :3]
     expected = np.moveaxis(plain, -1, 0)
     assert (found.header.channels, *found.header.size) == expected.shape
-    assert np.array_equal(found.read(whole(found)), expected)
+    assert np.array_equal(found.read(found.whole), expected)
     part = tuple(slice(1, 4) for _ in found.header.size)
     assert np.array_equal(found.read(part), expected[(slice(None), *part)])
     if 5 in front:
         plane = plane_of(found, 2)
         assert plane.path == Path("cells_002") and plane.header.size == (7, 9)
-        assert np.array_equal(plane.read(whole(plane)), expected[:, 2])
+        assert np.array_equal(plane.read(plane.whole), expected[:, 2])
 
 
 def test_only_what_is_looked_at_is_computed() -> None:
@@ -61,7 +60,7 @@ def test_only_what_is_looked_at_is_computed() -> None:
 @pytest.mark.parametrize(("dtype", "stored"), [("bool", "uint8"), ("float16", "float32"), (">u2", "uint16")])
 def test_numbers_that_files_hold(dtype: str, stored: str) -> None:
     found = windows_of_layer(noise(8, 8, dtype=dtype), name="x")
-    assert found.header.dtype == stored and found.read(whole(found)).dtype == stored
+    assert found.header.dtype == stored and found.read(found.whole).dtype == stored
 
 
 def test_what_is_no_image_is_refused() -> None:

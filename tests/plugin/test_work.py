@@ -10,7 +10,7 @@ from models import SMALL, make_card, make_model, make_network
 from useg.errors import DataError, ImageError, MissingError, SettingsError
 from useg.plugin import work
 from useg.plugin.annotation import SPARSE, keep_annotation
-from useg.plugin.layers import plane_of, whole, windows_of_layer
+from useg.plugin.layers import plane_of, windows_of_layer
 from useg.plugin.work import (
     PREDICTIONS,
     Loaded,
@@ -57,7 +57,7 @@ def predict(model: Loaded, image, folder: Path | None = None, go_on=lambda: True
 def test_labels_have_the_numbers_of_the_masks(tmp_path: Path) -> None:
     model, image = model_of(tmp_path), image_of(40, 50)
     found, _ = predict(model, image)
-    expected = model.predictor.predict(image.read(whole(image))).labels
+    expected = model.predictor.predict(image.read(image.whole)).labels
     assert np.array_equal(found.labels, np.array(VALUES)[expected])
     assert found.probabilities is not None and found.probabilities.shape == (3, 40, 50)
 
@@ -66,7 +66,7 @@ def test_objects_are_numbered(tmp_path: Path) -> None:
     path, image = make_model(tmp_path), image_of(40, 50)
     model = Loaded(path, Predictor.load(path, CPU))
     found, _ = predict(model, image)
-    expected = model.predictor.objects(model.predictor.predict(image.read(whole(image))))
+    expected = model.predictor.objects(model.predictor.predict(image.read(image.whole)))
     assert np.array_equal(found.labels, expected) and found.words.startswith(f"{expected.max()} objects")
 
 
@@ -79,7 +79,7 @@ def test_a_stack_is_predicted_slice_by_slice(tmp_path: Path) -> None:
 def test_a_volume_goes_through_a_network_of_three_dimensions(tmp_path: Path) -> None:
     model, stack = model_of(tmp_path, dims=3), image_of(8, 20, 24)
     found, _ = predict(model, stack)
-    expected = model.predictor.predict(stack.read(whole(stack))).labels
+    expected = model.predictor.predict(stack.read(stack.whole)).labels
     assert np.array_equal(found.labels, np.array(VALUES)[expected])
 
 

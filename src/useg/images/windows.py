@@ -57,6 +57,16 @@ class Windows:
     release: Callable[[], None] = field(default=_nothing, repr=False)
     again: Callable[[], Windows] | None = field(default=None, repr=False)
 
+    @property
+    def whole(self) -> Window:
+        """The window that is all of the image."""
+        return tuple(slice(0, n) for n in self.header.size)
+
+    def image(self) -> Image:
+        """All of it in memory; raises as `read`."""
+        h = self.header
+        return Image(self.read(self.whole), h.axes, h.spacing, h.unit, self.path, h.place)
+
     def read(self, window: Sequence[slice]) -> Num[np.ndarray, "c *window"]:
         """Decode one window, `C *window`, in native byte order and C-contiguous.
 

@@ -132,6 +132,11 @@ def error_kinds(truth: Integer[np.ndarray, "*size"], labels: Integer[np.ndarray,
     return kinds
 
 
+def wrong(kinds: UInt8[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
+    """Pixels of which `error_kinds` says that truth and prediction differ."""
+    return (kinds >= 2) & (kinds <= 4)
+
+
 def error_map(truth: Integer[np.ndarray, "y x"], labels: Integer[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "y x 3"]:
     """Where a prediction agrees with the truth; the colours are those of `ERROR_LEGEND`.
 

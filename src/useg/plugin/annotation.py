@@ -23,7 +23,6 @@ from useg.errors import DataError, ImageError, SettingsError
 from useg.images import MAX_BYTES, Windows, image_suffix, write_image
 from useg.labels import IGNORE
 from useg.pictures.palette import class_colours
-from useg.plugin.layers import whole
 from useg.project import Project, open_project
 from useg.project.classes import NAMES, Class, Classes, new_classes
 from useg.project.writing import locked
@@ -66,7 +65,7 @@ def keep_annotation(
         )
     project = open_project(folder)
     classes = _classes(project, values, meaning, colours or {})
-    pixels, header = image.read(whole(image)), image.header
+    pixels, header = image.read(image.whole), image.header
     with tempfile.TemporaryDirectory() as scratch:
         flat = len(header.size) == 2
         suffix = image_suffix(header.channels, header.dtype, header.spacing) if flat else ".tif"

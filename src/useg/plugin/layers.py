@@ -76,11 +76,6 @@ def plane_of(windows: Windows, z: int) -> Windows:
     return Windows(Path(f"{windows.path}_{z:03}"), header, windows.chunk[1:], (header,), fetch)
 
 
-def whole(windows: Windows) -> Window:
-    """The window that is all of an image."""
-    return tuple(slice(0, n) for n in windows.header.size)
-
-
 def labels_of_layer(data: Any, *, name: str, like: Windows) -> Integer[np.ndarray, "*size"]:
     """What is painted in a labels layer, in the size `[Z] Y X` of the image.
 

@@ -14,9 +14,8 @@ from jaxtyping import Integer, UInt8
 from useg.atomic import replacing
 from useg.errors import DataError, ImageError, MissingError, SettingsError
 from useg.images import Windows
-from useg.images.image import Image
 from useg.images.windows import Window
-from useg.plugin.layers import painted_values, plane_of, whole
+from useg.plugin.layers import painted_values, plane_of
 from useg.predict import Predictor
 from useg.predict_store import StoreWatch, predict_store
 from useg.project import Project, open_project
@@ -158,9 +157,7 @@ def predict_image(
     """
     header, name = image.header, str(image.path)
     if fits(model.predictor, header):
-        said = say(
-            model.predictor, Image(image.read(whole(image)), header.axes, header.spacing, header.unit, image.path)
-        )
+        said = say(model.predictor, image.image())
         dice, found = said.told.expected_dice, said.told.objects
         told = [f"{found} objects"] if found is not None else []
         told += [f"the model expects a Dice of {dice:.2f}"] if dice is not None else []
@@ -200,8 +197,8 @@ def suggest_places(
         labels: what is annotated already, 0 where nothing is. on_plane: told how many slices are done.
 
     Raises:
-        DataError: everything is annotated. SettingsError: the model works on volumes. InterruptedError: see `GoOn`.
-        ImageError: it is not an image for this model.
+        DataError: everything is annotated. InterruptedError: see `GoOn`.
+        ImageError: it is not an image for this model, such as one of volumes.
     """
     stack = len(image.header.size) == 3
     planes = [plane_of(image, z) for z in range(image.header.size[0])] if stack else [image]
@@ -218,7 +215,7 @@ def suggest_places(
     if not free:
         raise DataError(f"{image.path}: something is painted in every region of it; train, or open another image")
     number = {plane.path: z for z, plane in enumerate(planes)}
-    full = tuple(slice(0, n) for n in image.header.size[-2:])
+    full = image.whole[-2:]
     chosen = choose(free, known, model.card, count)
     return [Place(number[one.source] if stack else None, one.region or full, one.reason) for one in chosen]
 

@@ -44,7 +44,7 @@ def rank_images(project: Project, predictor: Predictor, go_on: Callable[[], bool
         predictor: of the project's model. go_on: asked after each image; with False nothing is ranked.
 
     Raises:
-        SettingsError: the model works on volumes, or the memory allowed is too small.
+        SettingsError: the memory allowed is too small.
     """
     # It brings torch, for which a server that begins must not wait.
     from useg.suggest.ranking import SuggestSettings, suggest

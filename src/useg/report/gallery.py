@@ -14,7 +14,7 @@ from useg.data.dataset import Example, middle_plane
 from useg.data.similar import thumbnail
 from useg.labels import IGNORE
 from useg.objects.separate import separate
-from useg.pictures.overlay import ERROR_LEGEND, border, error_kinds, to_gray_rgb
+from useg.pictures.overlay import ERROR_LEGEND, border, error_kinds, to_gray_rgb, wrong
 from useg.pictures.palette import IGNORED, object_colours
 from useg.predict import Prediction
 from useg.report.content import Colour, Picture
@@ -84,7 +84,7 @@ class Gallery:
         self.pixels = "voxels" if dims == 3 else "pixels"
         image, truth = example.image, example.labels
         kinds = error_kinds(truth, prediction.labels)
-        wrong, annotated = ((kinds >= 2) & (kinds <= 4)).sum(), (truth != IGNORE).sum()
+        errors, annotated = wrong(kinds).sum(), (truth != IGNORE).sum()
         true, predicted = truth, prediction.labels
         if self.card.objects is not None and example.objects is not None:
             true, predicted = example.objects, separate(prediction.probabilities[1], self.card.objects)
@@ -106,7 +106,7 @@ class Gallery:
                 example.group,
                 f"{' x '.join(map(str, example.labels.shape))} {self.pixels}",
                 tuple(prediction.warnings),
-                float(wrong / max(1, annotated)),
+                float(errors / max(1, annotated)),
                 thumbnail(middle_plane(example.image, dims)),
                 picture,
                 sheet.words if sheet else "",

@@ -157,18 +157,14 @@ def parts_of(
         ImageError, MissingError, SettingsError: as `look`.
     """
     card, header = predictor.card, _header(source, page)
-    whole = tuple(slice(0, n) for n in header.size)
     if not _fits(predictor, header):
         with open_windows(source, alpha=card.alpha) if isinstance(source, Path) else source as windows:
             predictor.require_input(str(windows.path), (windows.header.channels, *windows.header.size))
             intensity = measure(windows.strided(sample_steps(header.size)), card.normalise)
             for region in regions:
-                yield _of_windows(predictor, windows, intensity, region or whole)
+                yield _of_windows(predictor, windows, intensity, region or windows.whole)
         return
-    if isinstance(source, Path):
-        image = read(source, page=page, alpha=card.alpha)
-    else:
-        image = Image(source.read(whole), header.axes, header.spacing, header.unit, source.path)
+    image = read(source, page=page, alpha=card.alpha) if isinstance(source, Path) else source.image()
     prediction = predictor.predict(replace(image, array=in_channels(image.array, card.network.in_channels)))
     for region in regions:
         if region is None:
