@@ -15,7 +15,8 @@ from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.samples import Sampler
 from useg.errors import SettingsError
-from useg.plan import ENOUGH_STEPS, USABLE, WIDTHS, make_plan
+from useg.plan import ENOUGH_STEPS, USABLE, make_plan
+from useg.recipes import WIDTHS
 from useg.settings import Settings, load_settings, override, save_settings
 from useg.unet.borders import BorderSettings
 from useg.unet.normalise import NormaliseSettings

@@ -11,7 +11,8 @@ from models import make_card
 from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.spacing import common_spacing
-from useg.plan import CROP, make_plan
+from useg.plan import make_plan
+from useg.recipes import CROP
 from useg.settings import Settings
 from useg.unet.settings import UNetSettings
 from useg.volume_plan import ALIKE, COARSEST, DEEPEST, THICK, cube, plan_axes
