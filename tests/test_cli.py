@@ -19,7 +19,7 @@ from useg.errors import SettingsError
 from useg.images import Image as Labelled
 from useg.images.files import read, write_labels, write_picture
 from useg.images.image import InBody
-from useg.options import parse_bytes, parse_settings
+from useg.options import PROGRAM, parse_bytes, parse_memory, parse_settings
 from useg.unet.model import read_card
 
 TINY = {
@@ -289,7 +289,7 @@ def test_bad_options_of_train(words: list[str], named: str, useg: Useg, data: Pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("memory", ["lots", "0", "-4GB", "4XB", "1e999", "nan"])
+@pytest.mark.parametrize("memory", ["lots", "0", "-4GB", "100MB", "4XB", "1e999", "nan"])
 def test_bad_memory(memory: str, useg: Useg, run: Path, data: Path, tmp_path: Path) -> None:
     words = ("predict", run, data / "test", "-o", tmp_path / "out", f"--max-memory={memory}")
     useg(*words).refused("--max-memory")
@@ -495,11 +495,17 @@ def test_settings_are_read_as_toml() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "count"), [("4GB", 4 * 10**9), ("500 MB", 5 * 10**8), ("1.5kb", 1500), ("77", 77), (None, None)]
-)
-def test_bytes_are_read_with_their_unit(text: str | None, count: int | None) -> None:
+@pytest.mark.parametrize(("text", "count"), [("4GB", 4 * 10**9), ("500 MB", 5 * 10**8), ("1.5kb", 1500), ("77", 77)])
+def test_bytes_are_read_with_their_unit(text: str, count: int) -> None:
     assert parse_bytes(text) == count
+
+
+def test_memory_is_that_of_the_whole_program() -> None:
+    assert parse_memory(None) is None
+    assert parse_memory("4GB") == 4 * 10**9 - PROGRAM
+    assert parse_memory("4GB", processes=3) == 4 * 10**9 - 3 * PROGRAM
+    with pytest.raises(SettingsError, match="--max-memory 500MB: useg itself takes 500 MB"):
+        parse_memory("500MB")
 
 
 def test_bytes_without_meaning() -> None:

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from useg.errors import SettingsError
 
+PROGRAM = 500_000_000
+"""Bytes that a process of useg takes with torch loaded and nothing predicted (0.45 to 0.5 GB were measured)."""
+
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """`name=value` words to a dictionary; values as in TOML, bare words as text."""
@@ -72,10 +75,25 @@ def parse_track(text: str) -> list[str]:
     return names
 
 
-def parse_bytes(text: str | None) -> int | None:
-    """ "4GB", "500 MB" or a number of bytes."""
+def parse_memory(text: str | None, processes: int = 1) -> int | None:
+    """ "4GB", "500 MB" or a number of bytes, less what so many processes of useg take before they predict anything.
+
+    People read --max-memory as the size of the whole program, as their system shows it.
+
+    Raises:
+        SettingsError: this is no amount of memory, or nothing is left of it.
+    """
     if text is None:
         return None
+    asked, program = parse_bytes(text), processes * PROGRAM
+    if asked <= program:
+        where = "itself" if processes == 1 else f"in {processes} processes"
+        raise SettingsError(f"--max-memory {text}: useg {where} takes {program / 1e6:.0f} MB; allow more memory")
+    return asked - program
+
+
+def parse_bytes(text: str) -> int:
+    """ "4GB", "500 MB" or a number of bytes."""
     units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
     number = text.strip().rstrip("BbKkMmGgTt ")
     unit = text.strip()[len(number) :].strip().upper()

@@ -10,7 +10,7 @@ import typer
 from useg.cli.arguments import BackendOption, DeviceOption, JsonOption, MemoryOption, ModelArgument, TtaOption
 from useg.console import prediction_bars, print_json, progress_bar, say
 from useg.errors import SettingsError
-from useg.options import parse_bytes, parse_folds, parse_format
+from useg.options import parse_folds, parse_format, parse_memory
 from useg.report.words import count
 
 
@@ -76,7 +76,7 @@ def predict(
     settings = PredictSettings(
         device=device,
         precision=begun.precision,
-        max_memory=parse_bytes(max_memory),
+        max_memory=parse_memory(max_memory, 1 if workers == 1 else workers + 1),
         tta=tta,
         folds=parse_folds(folds),
         uncertainty=uncertainty,
@@ -148,7 +148,7 @@ def suggest(
 
     if export:
         require_new_folder(export)
-    predictor = Predictor.load(model, PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta))
+    predictor = Predictor.load(model, PredictSettings(device=device, max_memory=parse_memory(max_memory), tta=tta))
     known, sources = annotated_in(model), find_inputs(inputs, volumes=predictor.card.network.dims == 3)
     with progress_bar("looking", len(known) + len(sources)) as advance:
         found = find_suggestions(

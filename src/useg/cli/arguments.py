@@ -33,7 +33,10 @@ BackendOption = Annotated[
     typer.Option(help="torch, onnxruntime, openvino or openvino-int8; auto: the fastest that `useg benchmark` found."),
 ]
 MemoryOption = Annotated[
-    str | None, typer.Option(help="Most memory to take, such as 4GB; default half of what is free.")
+    str | None,
+    typer.Option(
+        help="Most memory to take, such as 4GB, the program itself (0.5 GB) counted; default half of what is free."
+    ),
 ]
 TtaOption = Annotated[bool, typer.Option("--tta", help="Average over the flips and turns that suit these images.")]
 UnlabelledOption = Annotated[

@@ -11,7 +11,7 @@ import typer
 from useg.cli.arguments import DeviceOption, MemoryOption
 from useg.console import say
 from useg.errors import SettingsError
-from useg.options import parse_bytes
+from useg.options import parse_memory
 
 
 def serve(
@@ -54,7 +54,7 @@ def serve(
             port=port,
             token=token,
             device=device,
-            max_memory=parse_bytes(max_memory),
+            max_memory=parse_memory(max_memory),
         ),
         ready,
     )

@@ -23,7 +23,7 @@ from useg.cli.arguments import (
     fetched,
 )
 from useg.console import print_json, print_out, progress_bar, say, typed
-from useg.options import parse_bytes, parse_unlabelled
+from useg.options import parse_memory, parse_unlabelled
 from useg.tables import describe_image, describe_model, show_scores
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def evaluate(
     from useg.report.gallery import Gallery
     from useg.report.run import REPORT, report_evaluation
 
-    settings = PredictSettings(device=device, max_memory=parse_bytes(max_memory), tta=tta)
+    settings = PredictSettings(device=device, max_memory=parse_memory(max_memory), tta=tta)
     chosen = choose_backend(model, settings, backend)
     if chosen.told:
         say(chosen.told)
