@@ -75,8 +75,8 @@ def read_plane(windows: Windows, axis: Axis, index: int) -> Num[np.ndarray, "c h
     if step is None:
         name = windows.path.name if windows.path else "this map"
         raise ImageError(
-            f"{name}: is too large for this plane, which lies in {_bytes(windows, axis) / 2**20:.0f} MiB of it, and "
-            f"{MOST / 2**20:.0f} MiB are read; save it in chunks that are small along all axes, as OME-Zarr"
+            f"{name}: is too large for this plane: {_bytes(windows, axis) / 2**20:.0f} MiB were to be read, and "
+            f"{MOST / 2**20:.0f} are the most; save it in small chunks, as OME-Zarr"
         )
     deep, height, width = windows.header.size
     row = slice(index, index + 1)

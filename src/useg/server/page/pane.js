@@ -14,10 +14,10 @@ class Picture {
     told = "";
     #api;
     #onload;
-    #shown = "";
-    #wanted = "";
+    #answered = ""; // path
+    #wanted = ""; // path
     #busy = false;
-    #closed = false;
+    #ended = false; // nothing more is asked for
 
     constructor(api, onload) {
         this.#api = api;
@@ -27,35 +27,40 @@ class Picture {
     /** Ask for another. What is on its way is let in; of those asked for meanwhile only the last is. */
     async want(path) {
         this.#wanted = path;
-        if (this.#busy || this.told) return;
+        if (this.#busy) return;
         this.#busy = true;
-        try {
-            while (!this.#closed && this.#wanted !== this.#shown) await this.#load(this.#wanted);
-        } catch (error) {
-            if (error.status) this.#refuse(error); // else the server is away, and it is asked again when it is back
+        while (!this.#ended && this.#wanted !== this.#answered) {
+            if (!(await this.#load(this.#wanted))) break;
         }
         this.#busy = false;
     }
 
     close() {
-        this.#closed = true;
-        this.bitmap?.close();
-        this.bitmap = null;
+        this.#ended = true;
+        this.#take(null);
     }
 
+    /** Whether there was an answer; else the server is away, and is asked again when it is back. */
     async #load(path) {
-        const { data } = await this.#api.bytes(path);
-        const bitmap = await createImageBitmap(new Blob([data]));
-        if (this.#closed) return bitmap.close();
+        try {
+            const { data } = await this.#api.bytes(path);
+            const bitmap = await createImageBitmap(new Blob([data]));
+            if (this.#ended) return bitmap.close();
+            this.#take(bitmap);
+        } catch (error) {
+            if (!error.status || this.#ended) return false;
+            this.#take(null, error.message);
+            this.#ended = error.status === 400; // too large, wherever it is cut
+        }
+        this.#answered = path;
+        this.#onload();
+        return true;
+    }
+
+    #take(bitmap, told = "") {
         this.bitmap?.close();
         this.bitmap = bitmap;
-        this.#shown = path;
-        this.#onload();
-    }
-
-    #refuse({ message }) {
-        this.told = message;
-        this.#onload();
+        this.told = told;
     }
 }
 
@@ -70,7 +75,7 @@ export class Pane {
     #canvas;
     #labels = make("canvas");
     #lines = [make("i", { class: "line upright" }), make("i", { class: "line" })];
-    #told = make("p", { class: "told" });
+    #told = make("p", { class: "told", role: "status" });
     #slider;
     #sizes = { x: 1, y: 1, z: 1 };
     #place = { left: 0, top: 0, width: 1, height: 1 }; // in the host, in CSS pixels
@@ -157,7 +162,8 @@ export class Pane {
         this.#canvas.width = Math.round(clientWidth * ratio);
         this.#canvas.height = Math.round(clientHeight * ratio);
         if (!pictures[0]?.picture.bitmap) return;
-        const [left, top, width, height] = Object.values(this.#place).map((length) => Math.round(length * ratio));
+        const pixels = Object.entries(this.#place).map(([key, length]) => [key, Math.round(length * ratio)]);
+        const { left, top, width, height } = Object.fromEntries(pixels);
         const context = this.#canvas.getContext("2d");
         for (const { picture, opacity } of pictures) {
             const { bitmap } = picture;

@@ -23,11 +23,11 @@ export class Planes {
         const listen = (type, hear) => app.viewer.addEventListener(type, ({ detail }) => hear(detail));
         for (const type of ["view", "slice", "look"]) listen(type, () => this.update());
         listen("tap", ({ x, y }) => this.#go({ x, y }));
-        listen("strokestart", ({ points }) => this.#follow(points));
         // Along the way of a stroke, speed is for the stroke.
         let last = [];
+        listen("strokestart", ({ points }) => this.#follow((last = points)));
         listen("stroke", ({ points }) => (last = points));
-        listen("strokeend", () => this.#follow(last.splice(0)));
+        listen("strokeend", () => this.#follow(last));
         app.api.addEventListener("back", () => this.update());
     }
 
