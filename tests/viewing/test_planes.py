@@ -46,15 +46,16 @@ def seen(png: bytes) -> np.ndarray:
 
 @given(data=st.data())
 def test_a_plane_is_that_of_the_array_or_of_every_nth_slice_where_reading_is_bounded(data: st.DataObject) -> None:
-    size = data.draw(st.tuples(st.integers(1, 200), st.integers(1, 40), st.integers(1, 40)))
+    size = data.draw(st.tuples(st.sampled_from([1, 7, 70, 130, 250]), st.integers(1, 40), st.integers(1, 40)))
     array = np.random.default_rng(0).integers(0, 2**16, (data.draw(st.integers(1, 2)), *size), np.uint16)
-    chunk = tuple(data.draw(st.integers(1, min(n, 30))) for n in size)
+    thin = data.draw(st.sampled_from([1, 2, 3, 30]))
+    chunk = (min(thin, size[0]), *(data.draw(st.integers(1, min(n, 30))) for n in size[1:]))
     axis = data.draw(st.sampled_from(["y", "x"]))
     cut, across = AXES[axis]
     index = data.draw(st.integers(0, size[cut] - 1))
-    most = 2 ** data.draw(st.integers(12, 24))
     layers, wide = (-(-size[k] // chunk[k]) for k in (0, across))
     layer = len(array) * 2 * chunk[0] * chunk[cut] * chunk[across] * wide
+    most = layer * data.draw(st.sampled_from([0, FEWEST - 1, FEWEST, (FEWEST + layers) // 2, layers])) + 1
     source = Counted(array, chunk)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planes, "MOST", most)
