@@ -17,10 +17,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from servers import client_of
 
+from useg.images import Header, write_labels
 from useg.project import Project
 from useg.server import tiles_api
 from useg.server.services import Services
 from useg.viewing import build as build_module
+from useg.viewing import planes
 from useg.viewing import pool as pool_module
 from useg.viewing.build import Outline, Report
 
@@ -147,9 +149,54 @@ def test_maps_of_a_prediction_are_layers(client: TestClient, monkeypatch: pytest
     assert (layer["id"], layer["name"]) == ("entropy", "uncertainty")
     tile = client.get("/api/images/gray/tiles/entropy/2/0/0", params={"v": layer["v"]})
     assert "immutable" in tile.headers["cache-control"]
+    deep = np.stack([values[:40, 400:500]] * 3)
+    monkeypatch.setattr(project, "layer", lambda name, layer: deep)
+    plane = client.get("/api/images/gray/planes/entropy/y/3", params={"v": layer["v"]})
+    assert "immutable" in plane.headers["cache-control"]
+    assert (np.asarray(Image.open(io.BytesIO(plane.content)).convert("RGBA"))[..., 3] == deep[:, 3]).all()
     alpha = np.asarray(Image.open(io.BytesIO(tile.content)).convert("RGBA"))[..., 3]
     assert set(np.unique(alpha[:, :112])) == {0}
     assert set(np.unique(alpha[:, 113:])) == {255}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".nii.gz", ".nrrd", ".npy", ".ome.zarr"])
+def test_planes_of_a_volume_are_those_of_its_array(client: TestClient, folder: Path, suffix: str) -> None:
+    volume = np.random.default_rng(1).integers(0, 256, (7, 12, 9), np.uint8)
+    like = Header(1, volume.shape, volume.dtype, "CZYX", (3.0, 0.5, 0.5), "mm")
+    write_labels(folder / "images" / f"deep{suffix}", volume, like=like)
+    view = client.get("/api/images/deep/view").json()
+    assert view["slices"] == 7
+    assert view["spacing"] == (None if suffix == ".npy" else [3.0, 0.5, 0.5])
+    for address, wanted in (("y/11", volume[:, 11]), ("x/0", volume[:, :, 0])):
+        answer = client.get(f"/api/images/deep/planes/image/{address}", params={"v": view["v"]})
+        assert answer.headers["content-type"] == "image/png"
+        assert "immutable" in answer.headers["cache-control"]
+        assert (seen(answer.content) == wanted[::-1]).all()
+    dark = seen(client.get("/api/images/deep/planes/image/y/11?low=100&high=200").content)
+    assert np.abs(dark[::-1] - np.clip((volume[:, 11] - 100.0) / 100, 0, 1) * 255).max() <= 0.5
+
+
+def test_planes_that_are_not_there_or_too_large_are_refused_in_one_line(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(folder / "images" / "deep.npy", np.zeros((30, 12, 9), np.uint8))
+    monkeypatch.setattr(planes, "MOST", 2)
+    deep, image = "/api/images/deep/planes", "/api/images/deep/planes/image"
+    for address, status in (
+        (f"{image}/y/12", 404),
+        (f"{image}/x/9", 404),
+        (f"{deep}/entropy/y/0", 404),
+        ("/api/images/gray/planes/image/y/0", 404),
+        ("/api/images/nobody/planes/image/y/0", 404),
+        (f"{image}/z/0", 422),
+        (f"{image}/y/-1", 422),
+        (f"{image}/y/0?low=nan", 422),
+        (f"{image}/y/0", 400),
+    ):
+        answer = client.get(address)
+        assert answer.status_code == status, address
+        assert "\n" not in answer.json()["error"]
+    assert "too large" in answer.json()["error"]
 
 
 def test_while_a_pyramid_is_built_others_are_served_and_its_progress_is_told(

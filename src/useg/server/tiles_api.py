@@ -1,20 +1,21 @@
-"""What the page needs to show an image: what it is, and tiles of it and of its layers."""
+"""What the page needs to show an image: what it is, tiles and planes of it and of its layers, and small pictures."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi import Path as InPath
+from jaxtyping import UInt8
 from pydantic import BaseModel
 
 from useg.atomic import replacing
@@ -24,8 +25,9 @@ from useg.server.project_of import ProjectOf
 from useg.server.turns import CLIENT_LEFT
 from useg.viewing.colour_maps import ColourMap
 from useg.viewing.display import Range, overall
+from useg.viewing.planes import Axis, render_layer_plane, render_plane
 from useg.viewing.pool import Pyramids
-from useg.viewing.pyramid import TILE, count_levels, version_of
+from useg.viewing.pyramid import TILE, Pyramid, count_levels, version_of
 from useg.viewing.thumbnail import paint
 from useg.viewing.thumbnail import thumbnail as thumbnail_of
 from useg.viewing.tiles import encode, render, render_layer
@@ -47,6 +49,10 @@ _PATIENCE = 1.0
 _AT_ONCE = 4
 """Tiles that are made at the same time; the others wait, and are not made when nobody waits for them any more."""
 
+PNG: dict[str, Any] = {"response_class": Response, "responses": {200: {"content": {"image/png": {}}}}}
+Gray = Annotated[float | None, Query(allow_inf_nan=False)]
+Channel = Annotated[int | None, Query(ge=0, le=2**32)]
+
 
 class LayerShown(BaseModel):
     """A layer that can be laid over the image; `v` goes into the addresses of its tiles."""
@@ -66,6 +72,7 @@ class View(BaseModel):
     levels: int
     channels: int
     dtype: str
+    spacing: tuple[float, ...] | None = None
     v: str
     ready: bool
     progress: float
@@ -92,6 +99,7 @@ async def view(request: Request, project: ProjectOf, name: str) -> View:
             levels=count_levels(header.size),
             channels=header.channels,
             dtype=str(header.dtype),
+            spacing=header.spacing,
             v=version_of(path),
             ready=False,
             progress=shelf.pyramids.progress(path),
@@ -115,6 +123,7 @@ def _view(pyramids: Pyramids, path: Path) -> View:
             levels=pyramid.count,
             channels=pyramid.header.channels,
             dtype=str(pyramid.header.dtype),
+            spacing=pyramid.header.spacing,
             v=pyramid.version,
             ready=True,
             progress=1.0,
@@ -127,11 +136,7 @@ def _view(pyramids: Pyramids, path: Path) -> View:
         )
 
 
-@router.get(
-    "/api/images/{name}/tiles/{layer}/{level}/{row}/{column}",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {}}}},
-)
+@router.get("/api/images/{name}/tiles/{layer}/{level}/{row}/{column}", **PNG)
 async def tile(
     request: Request,
     project: ProjectOf,
@@ -141,25 +146,71 @@ async def tile(
     row: Annotated[int, InPath(ge=0, le=2**32)],
     column: Annotated[int, InPath(ge=0, le=2**32)],
     z: Annotated[int, Query(ge=0, le=2**32)] = 0,
-    low: Annotated[float | None, Query(allow_inf_nan=False)] = None,
-    high: Annotated[float | None, Query(allow_inf_nan=False)] = None,
-    channel: Annotated[int | None, Query(ge=0, le=2**32)] = None,
+    low: Gray = None,
+    high: Gray = None,
+    channel: Channel = None,
     v: str | None = None,
 ) -> Response:
     """A tile of the image (layer "image"), or of a layer that the view document lists, as PNG.
 
     `v` is what the view document says; with it the answer may be kept for good.
     """
+
+    def of_image(pyramid: Pyramid) -> bytes:
+        return render(pyramid, level, row, column, z=z, low=low, high=high, channel=channel)
+
+    def of_layer(values: UInt8[np.ndarray, "*size"], palette: ColourMap) -> bytes:
+        return render_layer(values, level, row, column, z=z, palette=palette)
+
+    return await _drawn(request, project, name, layer, v, of_image, of_layer)
+
+
+@router.get("/api/images/{name}/planes/{layer}/{axis}/{index}", **PNG)
+async def plane(
+    request: Request,
+    project: ProjectOf,
+    name: str,
+    layer: str,
+    axis: Axis,
+    index: Annotated[int, InPath(ge=0, le=2**32)],
+    low: Gray = None,
+    high: Gray = None,
+    channel: Channel = None,
+    v: str | None = None,
+) -> Response:
+    """A plane across the slices of a volume, or of a layer of it, as PNG: row `index` of all slices, or a column.
+
+    The last slice is on top. A pixel is a voxel; of more than 1024 along an edge some are left out. `v` as of tiles.
+    """
+
+    def of_image(pyramid: Pyramid) -> bytes:
+        return render_plane(pyramid, axis, index, low=low, high=high, channel=channel)
+
+    def of_layer(values: UInt8[np.ndarray, "*size"], palette: ColourMap) -> bytes:
+        return render_layer_plane(values, axis, index, palette=palette)
+
+    return await _drawn(request, project, name, layer, v, of_image, of_layer)
+
+
+async def _drawn(
+    request: Request,
+    project: Project,
+    name: str,
+    layer: str,
+    v: str | None,
+    of_image: Callable[[Pyramid], bytes],
+    of_layer: Callable[[UInt8[np.ndarray, "*size"], ColourMap], bytes],
+) -> Response:
+    """A picture of the image, or of a layer in its colours, drawn when its turn comes."""
     shelf, path = _shelf(request, project), await to_thread.run_sync(project.stock.path, name)
 
-    def of_image() -> tuple[bytes, str]:
-        with shelf.pyramids.borrow(path) as pyramid:
-            return render(pyramid, level, row, column, z=z, low=low, high=high, channel=channel), pyramid.version
-
-    def of_layer() -> tuple[bytes, str]:
+    def draw() -> tuple[bytes, str]:
+        if layer == "image":
+            with shelf.pyramids.borrow(path) as pyramid:
+                return of_image(pyramid), pyramid.version
         version = next((each.v for each in _layers(project, name) if each.id == layer), "")
         palette: ColourMap = "viridis" if layer.startswith("probability") else "magma"
-        return render_layer(project.layer(name, layer), level, row, column, z=z, palette=palette), version
+        return of_layer(project.layer(name, layer), palette), version
 
     if layer == "image":
         building = await to_thread.run_sync(shelf.pyramids.prepare, path)
@@ -168,7 +219,7 @@ async def tile(
     async with shelf.turns:
         if await request.is_disconnected():
             return Response(status_code=CLIENT_LEFT)
-        data, version = await to_thread.run_sync(of_image if layer == "image" else of_layer)
+        data, version = await to_thread.run_sync(draw)
     kept = _FOREVER if v == version else "no-cache"
     return Response(data, media_type="image/png", headers={"Cache-Control": kept})
 

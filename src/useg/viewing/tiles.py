@@ -43,9 +43,6 @@ def render(
         MissingError: there is no such level, tile, slice or channel.
         ImageError: the file is damaged there.
     """
-    channels = pyramid.header.channels
-    if channel is not None and not 0 <= channel < channels:
-        raise MissingError(f"channel {channel}: the image has {channels}, numbered from 0; ask for one of them")
     rows, columns = _window(row, column)
     pixels = pyramid.read(level, z, rows, columns)
     return encode(picture(pixels, pyramid.ranges, low=low, high=high, channel=channel))
@@ -59,7 +56,13 @@ def picture(
     high: float | None = None,
     channel: int | None = None,
 ) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]:
-    """Pixels as people see them, gray `Y X` or RGB `Y X 3`; the arguments are those of `render`."""
+    """Pixels as people see them, gray `Y X` or RGB `Y X 3`; the arguments are those of `render`.
+
+    Raises:
+        MissingError: there is no such channel.
+    """
+    if channel is not None and not 0 <= channel < len(pixels):
+        raise MissingError(f"channel {channel}: the image has {len(pixels)}, numbered from 0; ask for one of them")
     shown = [channel] if channel is not None else list(range(len(pixels)))[:3]
     planes = [
         to_bytes(pixels[k], ranges[k].low if low is None else low, ranges[k].high if high is None else high)
@@ -111,7 +114,7 @@ def render_layer(
     found = np.asarray(plane[rows.start * by : rows.stop * by : step, columns.start * by : columns.stop * by : step])
     for _ in range(min(level, NEAR)):
         found = halve(found)
-    return _encode_colours(found, palette)
+    return encode_colours(found, palette)
 
 
 def encode(pixels: UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]) -> bytes:
@@ -119,7 +122,8 @@ def encode(pixels: UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]) -> byt
     return _png(Image.fromarray(pixels))
 
 
-def _encode_colours(values: UInt8[np.ndarray, "y x"], palette: ColourMap) -> bytes:
+def encode_colours(values: UInt8[np.ndarray, "y x"], palette: ColourMap) -> bytes:
+    """Values 0..255 in the colours of a map, the more opaque the greater, as PNG."""
     colours = Image.fromarray(values, mode="P")
     colours.putpalette(COLOUR_MAPS[palette])
     return _png(colours, transparency=bytes(range(256)))

@@ -10,6 +10,7 @@ import { Improve } from "./improve.js";
 import { setUpKeys } from "./keyboard.js";
 import { Legend } from "./legend.js";
 import { Panels } from "./panels.js";
+import { Planes } from "./planes.js";
 import { askBackground, askWhoseLabels, sureToDiscard, sureToLeave } from "./questions.js";
 import { fetchLabels, pathOf, Session } from "./session.js";
 import { Toolbar } from "./toolbar.js";
@@ -41,6 +42,7 @@ export class App {
 
     constructor() {
         this.panels = new Panels(this);
+        this.planes = new Planes(this);
         this.toolbar = new Toolbar(this);
         this.legend = new Legend(this);
         this.gallery = new Gallery(this);
@@ -209,10 +211,12 @@ export class App {
         this.image.addEventListener("pick", ({ detail }) => {
             this.toolbar.picked(detail.tool);
             this.legend.update();
+            this.planes.update();
         });
         this.image.addEventListener("state", ({ detail }) => this.#saverIs(detail));
         history.replaceState(null, "", `#${encodeURIComponent(name)}`);
         this.panels.open(view);
+        this.planes.open(name, view);
         this.toolbar.apply();
         this.#saverIs("saved");
         this.update();
@@ -292,6 +296,7 @@ export class App {
 
     #changed() {
         this.panels.showLabels();
+        this.planes.update();
         this.toolbar.update();
         this.legend.update();
         this.#updateActions();

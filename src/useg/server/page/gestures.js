@@ -4,6 +4,7 @@ const WHEEL_STEP = 0.0015;
 const LINE_PIXELS = 16;
 const KEY_SHARE = 0.125;
 const KEY_ZOOM = 1.5;
+const STILL_PIXELS = 3;
 
 /** Listens to the host of a viewer. */
 export class Gestures {
@@ -13,6 +14,7 @@ export class Gestures {
     #stroke = null;
     #space = false;
     #action = null;
+    #began = null; // where a pointer came down that has not moved since
 
     /**
      * @param {HTMLElement} host where the viewer is
@@ -45,6 +47,7 @@ export class Gestures {
             this.#action = "pinch";
         } else {
             this.#action = this.#actionOf(event);
+            this.#began = [event.clientX, event.clientY];
             if (this.#action === "stroke") {
                 this.#stroke = event.pointerId;
                 this.#tell("strokestart", event, [event]);
@@ -68,6 +71,9 @@ export class Gestures {
         const last = this.#pointers.get(event.pointerId);
         if (!last) {
             return;
+        }
+        if (this.#began && Math.hypot(event.clientX - this.#began[0], event.clientY - this.#began[1]) > STILL_PIXELS) {
+            this.#began = null;
         }
         if (this.#action === "pinch") {
             this.#pinch(event);
@@ -100,6 +106,10 @@ export class Gestures {
     #up(event) {
         if (this.#stroke === event.pointerId) {
             this.#tell("stroke", event, [event]);
+        }
+        if (this.#action === "pan" && this.#began) {
+            const [x, y] = this.#viewer.toImage(event.clientX, event.clientY);
+            this.#viewer.dispatchEvent(new CustomEvent("tap", { detail: { x, y } }));
         }
         this.#release(event, false);
     }

@@ -9,6 +9,7 @@ const OWN = [
     ["M", "let the model paint this image"],
     [", and .", "previous and next image"],
     ["Page Up, Page Down", "slice of a stack"],
+    ["T", "three planes of a stack; they go through where you paint, or click with the right button or H"],
     ["H", "move the image; or hold Space with any tool"],
     ["+ − and arrows", "zoom and move"],
     ["W", "whole image"],

@@ -17,6 +17,7 @@ function actionsOf(app) {
         x: () => app.image?.editor.choose({ value: app.image.layer.none }),
         o: () => app.panels.toggleLabels(),
         l: () => app.panels.toggleStyle(),
+        t: () => app.planes.toggle(),
         "?": () => showHelp(),
         ",": () => app.step(-1),
         ".": () => app.step(1),

@@ -58,6 +58,7 @@ export class Panels {
         Object.assign(layer, { style: this.#style, opacity: this.#opacity });
         layer.visible = this.#shown && byId("layer").value === "labels";
         this.#app.compare?.look(this.#style, this.#opacity);
+        this.#app.planes?.update();
         this.#app.viewer.redraw();
     }
 

@@ -15,7 +15,8 @@ const POLL_MS = 400;
  * Scales and overlays are in canvas pixels, `pixelRatio` of which make a CSS pixel. Events:
  * "view" {x, y, scale, slice} after a move, "slice" {slice}, "ready" (the view document, once its pyramid is there),
  * "strokestart", "stroke", "strokeend" {points: [[x, y]...], shift, alt, button, cancelled} in image coordinates,
- * "hover" {x, y}, "leave", "compare" {at: 0..1 of the width}, "failed" {status} of a tile.
+ * "hover" {x, y}, "leave", "tap" {x, y} where what could have moved the image did not, "compare" {at: 0..1 of the
+ * width}, "look" when other things are `asked` for, "failed" {status} of a tile.
  */
 export class Viewer extends EventTarget {
     /** Each {draw(pixels, width, height, {x, y, scale}, {left, top, width, height})}; drawn in order. */
@@ -91,6 +92,27 @@ export class Viewer extends EventTarget {
     /** The cursor of the present mode. */
     get cursor() {
         return { pan: "grab", paint: "crosshair", compare: "ew-resize" }[this.#mode];
+    }
+
+    /** What the server is asked for, but for the slice: {id, query, opacity} of the image, and of what lies over it. */
+    get asked() {
+        if (!this.#document) {
+            return [];
+        }
+        const { layers, v } = this.#document;
+        const query = new URLSearchParams({ v });
+        if (this.#window) {
+            query.set("low", this.#window[0]);
+            query.set("high", this.#window[1]);
+        }
+        if (this.#channel !== null) {
+            query.set("channel", this.#channel);
+        }
+        const over = layers.filter(({ id }) => this.#tilesAt(id) === this.#layer?.base);
+        return [
+            { id: "image", query: String(query), opacity: 1 },
+            ...over.map((layer) => ({ id: layer.id, query: `v=${layer.v}`, opacity: this.#layer.opacity })),
+        ];
     }
 
     /** Whether all tiles of this view have come. */
@@ -259,21 +281,12 @@ export class Viewer extends EventTarget {
     }
 
     #setQueries() {
-        if (!this.#document) {
-            return;
+        const [image, over] = this.asked;
+        if (image) {
+            this.#image.setQuery(`${image.query}&z=${this.slice}`, this.#place);
+            this.#layer?.setQuery(`${over?.query ?? "v="}&z=${this.slice}`, this.#place);
         }
-        const { layers, v } = this.#document;
-        const query = new URLSearchParams({ v, z: this.slice });
-        if (this.#window) {
-            query.set("low", this.#window[0]);
-            query.set("high", this.#window[1]);
-        }
-        if (this.#channel !== null) {
-            query.set("channel", this.#channel);
-        }
-        this.#image.setQuery(query.toString(), this.#place);
-        const shown = layers.find(({ id }) => this.#tilesAt(id) === this.#layer?.base);
-        this.#layer?.setQuery(new URLSearchParams({ v: shown?.v ?? "", z: this.slice }).toString(), this.#place);
+        this.dispatchEvent(new CustomEvent("look"));
     }
 
     /** Until the pyramid is there. */
