@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Shaped
@@ -12,6 +13,7 @@ from jaxtyping import Shaped
 from useg.data.dataset import Example
 from useg.data.spacing import SAME_SIZE, common_spacing, largest_ratio, scaled_size
 from useg.images.windows import Windows
+from useg.parts import parts, percentiles
 from useg.unet.model import InputSeen
 from useg.unet.normalise import sample_steps, subsample
 
@@ -45,8 +47,7 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
     """What the training images look like, kept in the model to notice images that do not."""
     ranges = []
     for example in train:
-        values = subsample(example.image).reshape(example.image.shape[0], -1).astype(np.float64)
-        ranges.append(np.percentile(values, (1, 99), axis=1))
+        ranges.append([percentiles(partial(_finite, channel), (1.0, 99.0)) for channel in subsample(example.image)])
     spacing = common_spacing(train)
     if spacing and any(largest_ratio(e.spacing, spacing) > SAME_SIZE for e in train if e.spacing):
         spacing = None
@@ -55,12 +56,17 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
     return InputSeen(
         dtype=types.most_common(1)[0][0],
         dtypes=sorted(types),
-        low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
-        high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
+        low=[float(v) for v in np.min(ranges, axis=0)[:, 0]],
+        high=[float(v) for v in np.max(ranges, axis=0)[:, 1]],
         spacing=list(spacing) if spacing else None,
         unit=train[0].unit if spacing else None,
         detail=min(details, default=None),
     )
+
+
+def _finite(channel: Shaped[np.ndarray, "*size"]) -> Iterator[Shaped[np.ndarray, " _"]]:
+    for part in parts(channel):
+        yield part[np.isfinite(part)]
 
 
 def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:

@@ -4,18 +4,34 @@ The Cell Tracking Challenge paints some cells of a frame and marks all of them b
 everything that is painted says that an object lies there, and not how far it reaches.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Bool, Int32, Integer, UInt8
+from numpy.typing import DTypeLike
 
 from useg.labels import IGNORE
+from useg.parts import parts
 
 
-def leave_out(labels: UInt8[np.ndarray, "*size"], *, whole: bool, margin: int) -> UInt8[np.ndarray, "*size"]:
-    """The labels, background taken for not annotated: in the `whole` image, or within `margin` pixels of its edges."""
-    unknown = labels == 0
+def leave_out(
+    labels: UInt8[np.ndarray, "*size"],
+    *,
+    whole: bool,
+    margin: int,
+    new: Callable[[tuple[int, ...], DTypeLike], np.ndarray] = np.empty,
+) -> UInt8[np.ndarray, "*size"]:
+    """The labels, background taken for not annotated: in the `whole` image, or within `margin` pixels of its edges.
+
+    The result is an array that `new` makes.
+    """
+    left = new(labels.shape, np.uint8)
+    for part, known in zip(parts(left), parts(labels), strict=True):
+        part[...] = np.where(known == 0, np.uint8(IGNORE), known)
     if not whole:
-        unknown[tuple(slice(margin, max(margin, n - margin)) for n in labels.shape)] = False
-    return np.where(unknown, np.uint8(IGNORE), labels)
+        inner = tuple(slice(margin, max(margin, n - margin)) for n in labels.shape)
+        left[inner] = labels[inner]
+    return left
 
 
 def unpainted(objects: Int32[np.ndarray, "*size"], markers: Integer[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:

@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from useg.data.check import Check
-from useg.data.dataset import evenly, load_example
+from useg.data.dataset import IN_MEMORY, evenly, load_example
+from useg.data.decode import Decoder
 from useg.data.partial import leave_out
 from useg.errors import DataError, ImageError, MissingError
 from useg.labels import IGNORE
@@ -20,10 +21,10 @@ TILE = 320
 BORDERS = BorderSettings()
 
 
-def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
+def preview(check: Check, decoder: Decoder = IN_MEMORY) -> UInt8[np.ndarray, "height width 3"] | None:
     """Up to 12 images, evenly spread over the set; None where the masks have no legend or nothing can be read.
 
-    One image is in memory at a time, and a small picture of it stays.
+    One image is read at a time, by `decoder`, and a small picture of it stays.
     """
     if check.legend is None or not check.used:
         return None
@@ -32,7 +33,7 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
     colours = [*check.legend.palette, IGNORED] if check.legend.classes == 1 else check.legend.palette
     for pair in (check.used[i] for i in evenly(len(check.used), MOST_IMAGES)):
         try:
-            example = load_example(pair, check.legend, check.channels)
+            example = load_example(pair, check.legend, check.channels, decoder)
         except (DataError, ImageError, MissingError):
             continue  # a problem of its own, told by the check
         image, labels, objects = example.image, example.labels, example.objects

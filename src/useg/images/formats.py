@@ -37,7 +37,7 @@ class _WriteLabels(Protocol):
 
 @runtime_checkable
 class _OpenWindows(Protocol):
-    def __call__(self, path: Path, *, alpha: bool = False, level: int = 0) -> Windows: ...
+    def __call__(self, path: Path, *, indices: bool = False, alpha: bool = False, level: int = 0) -> Windows: ...
 
 
 @runtime_checkable

@@ -69,10 +69,12 @@ def trained_in(run: Path) -> Trained | None:
             p for p in find_layout(Path(data.folder), alpha=data.alpha, pages=data.pages).train if p.name not in apart
         ]
         looked_at = [pairs[i] for i in evenly(len(pairs), MOST_READ)]
-        images = [read(pair.image, page=pair.page, alpha=pair.alpha).array for pair in looked_at]
+        flat = []
+        for pair in looked_at:
+            image = read(pair.image, page=pair.page, alpha=pair.alpha).array
+            flat += [(pair.name, thumbnail(image))] if image.ndim == 3 else []
     except (UsegError, OSError):
         return None
-    flat = [(pair.name, thumbnail(image)) for pair, image in zip(looked_at, images, strict=True) if image.ndim == 3]
     return Trained(
         tuple(name for name, _ in flat),
         tuple(small for _, small in flat),
