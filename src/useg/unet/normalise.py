@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from useg.parts import parts, percentiles
+from useg.parts import PART, parts, percentiles
 
 SAMPLE_EDGE = 1024
 """Statistics of an image come from a strided subsample of at most this many pixels an axis: the same numbers for an
@@ -97,6 +98,8 @@ def measure(image: Shaped[np.ndarray, "c *size"], settings: NormaliseSettings) -
                 values = pixels[channel]
                 yield values[~_any_of(pixels, padding) & np.isfinite(values)]
 
+        if small[0].size <= PART:
+            counted = partial(iter, list(counted()))
         number = sum(values.size for values in counted())
         if not number:
             continue
