@@ -103,7 +103,7 @@ def validate(
         _middle(
             (confidence(predictor.predict(example.image).probabilities[1]), example.objects, example.labels == IGNORE)
         )
-        for example in _spread(train)
+        for example in (_at_most(each, MOST_JUDGED) for each in _spread(train))
         if example.objects is not None
     ]
 

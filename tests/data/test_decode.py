@@ -153,8 +153,8 @@ def test_a_plain_array_needs_no_copy_and_each_file_is_decoded_once(
 ) -> None:
     data_set(tmp_path, 1, 2, "classes", ".npy", 5)
     copied: list[Path | None] = []
-    opened = room.files.open_windows
-    monkeypatch.setattr(room.files, "open_windows", lambda path, **how: copied.append(path) or opened(path, **how))
+    opened = room.files.open_once
+    monkeypatch.setattr(room.files, "open_once", lambda path, **how: copied.append(path) or opened(path, **how))
     found = read_annotated(tmp_path, scratch=tmp_path, max_memory=1)
     assert len(copied) == len(set(copied)) == 5
     mapped = found.examples[0].image

@@ -60,7 +60,7 @@ class Decoder:
         if key in self._images:
             return self._images[key]
         whole = None if page is None else of_image(files.read(path, page=page, alpha=alpha))
-        with whole or files.open_windows(path, alpha=alpha) as windows:
+        with whole or files.open_once(path, alpha=alpha) as windows:
             h = windows.header
             found = Image(_copied(windows, self._scratch), h.axes, h.spacing, h.unit, path, h.place)
         if self._keep:
@@ -96,6 +96,6 @@ def _copied(windows: Windows, scratch: Scratch) -> Shaped[np.ndarray, "c *size"]
     def take(window: tuple[slice, ...]) -> None:
         found[(slice(None), *window)] = windows.read(window)
 
-    with ThreadPoolExecutor(machine.cores(), "decoding") as pool:
+    with ThreadPoolExecutor(1 if windows.in_order else machine.cores(), "decoding") as pool:
         list(pool.map(take, windows.bands()))
     return found

@@ -122,18 +122,25 @@ def open_windows(path: str | os.PathLike[str], *, alpha: bool = False, level: in
     return replace(windows, again=partial(open_windows, path, alpha=alpha, level=level))
 
 
-def open_mask(path: str | os.PathLike[str]) -> Windows:
-    """Open a mask of which parts are read: one channel, the numbers that `read_mask` gives.
+def open_once(path: str | os.PathLike[str], *, alpha: bool = False) -> Windows:
+    """Open an image to read all of it in parts, see `Windows.bands`: as `open_windows`, and NIfTI in parts too."""
+    path = Path(path)
+    found = format_of(path).open_once
+    return found(path) if found else open_windows(path, alpha=alpha)
 
-    What holds one whole number a pixel is read in windows, where `open_windows` can; all else is decoded whole, here.
+
+def open_mask(path: str | os.PathLike[str]) -> Windows:
+    """Open a mask to read all of it in parts: one channel, the numbers that `read_mask` gives.
+
+    What holds one whole number a pixel is read in parts, where `open_once` can; all else is decoded whole, here.
 
     Raises:
         MissingError, MissingExtraError, ImageError: as for `read_mask`.
     """
     path = Path(path)
     found = format_of(path)
-    if found.open_windows:
-        windows = found.open_windows(path, indices=True)
+    if opening := found.open_once or found.open_windows:
+        windows = opening(path, indices=True)
         if windows.header.channels == 1 and windows.header.dtype.kind in "iu":
             return windows
         windows.close()

@@ -48,6 +48,7 @@ class Windows:
         fetch: gives the window within the image that it is asked for, `C *window`, in any memory layout.
         release: closes the file.
         again: opens it anew.
+        in_order: parts are to be read one at a time, from the first to the last, or it takes far longer.
         mapped: all of it, `C *size`, where a file holds it as memory would: memory-mapped.
     """
 
@@ -58,6 +59,7 @@ class Windows:
     fetch: Callable[[Window], np.ndarray] = field(repr=False)
     release: Callable[[], None] = field(default=_nothing, repr=False)
     again: Callable[[], Windows] | None = field(default=None, repr=False)
+    in_order: bool = False
     mapped: np.ndarray | None = field(default=None, repr=False)
 
     @property
