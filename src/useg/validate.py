@@ -27,7 +27,7 @@ TUNED_ON = 8
 TUNED_EDGE = 1024
 """Of larger images the middle, so many pixels along an axis: each of some thirty settings is tried on all of it."""
 
-MOST_JUDGED, MOST_OF_ALL = 1 << 25, 1 << 28
+MOST_JUDGED, MOST_OF_ALL = 1 << 24, 1 << 28
 """Pixels of an image and of all together that are predicted and scored where images are too large for memory."""
 
 Item = TypeVar("Item")
@@ -38,7 +38,7 @@ Parted = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 def within_memory(held_out: Sequence[Example]) -> tuple[list[Example], str]:
     """Of images that are too large for memory what is predicted and scored, and a sentence where that is not all.
 
-    Predictions are held in memory: some 40 bytes a pixel of one image, and a few of all of them.
+    Predictions are held in memory: some 60 bytes a pixel of one image, and a few of all of them.
     """
     some = [_at_most(example, MOST_JUDGED) for example in held_out]
     cut = sum(one is not other for one, other in zip(some, held_out, strict=True))

@@ -1,7 +1,7 @@
 """A contact sheet of what training would see: some images, beside them their masks painted over."""
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Bool, Integer, UInt8
 
 from useg.data.check import Check
 from useg.data.dataset import IN_MEMORY, evenly, load_example
@@ -41,7 +41,7 @@ def preview(check: Check, decoder: Decoder = IN_MEMORY) -> UInt8[np.ndarray, "he
         if objects is not None:
             labels = leave_out(labels, whole=pair.name in check.partial, margin=check.margin)
         if not flat:  # the three planes that show most of what is annotated
-            sheet = sheet_of(labels.shape, fullest((labels > 0) & (labels != IGNORE)), example.spacing)
+            sheet = sheet_of(labels.shape, fullest(labels, _foreground), example.spacing)
             image, labels = sheet.draw(image, np.nan), sheet.draw(labels)
             objects = None if objects is None else sheet.draw(objects)
         step = max(1, max(labels.shape) // (2 * TILE))
@@ -64,6 +64,10 @@ def preview(check: Check, decoder: Decoder = IN_MEMORY) -> UInt8[np.ndarray, "he
     if check.legend.ignore is not None:
         legend.append(("not annotated", IGNORED))
     return contact_sheet(rows, tile=TILE, legend=legend)
+
+
+def _foreground(labels: UInt8[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
+    return (labels > 0) & (labels != IGNORE)
 
 
 def _weights(objects: Integer[np.ndarray, "y x"], step: int) -> UInt8[np.ndarray, "y x 3"]:
