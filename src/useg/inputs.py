@@ -75,12 +75,19 @@ def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
     The mean of |x(i-1) - 2 x(i) + x(i+1)| over the mean of |x(i) - x(i+1)| along the last axis. Both grow alike with
     contrast and with the number of edges, so that what is left is how sharp these are. None for an even image.
     """
-    values = image[(slice(None), *_middle(image.shape[1:]))].astype(np.float32)
-    slope = np.diff(np.where(np.isfinite(values), values, 0), axis=-1)
-    steepness = float(np.abs(slope).mean()) if slope.size else 0.0
-    if slope.shape[-1] < 2 or not 0 < steepness < np.inf:
+    slopes, bends, counted = [], [], np.zeros(2, int)
+    for part in parts(image[(slice(None), *_middle(image.shape[1:]))]):
+        values = part.astype(np.float32)
+        slope = np.diff(np.where(np.isfinite(values), values, 0), axis=-1)
+        bend = np.diff(slope, axis=-1)
+        slopes.append(np.abs(slope).sum())
+        bends.append(np.abs(bend).sum())
+        counted += slope.size, bend.size
+    # Sums and means of single precision, part by part.
+    steepness = float(sum(slopes) / np.float32(max(1, counted[0])))
+    if not counted[1] or not 0 < steepness < np.inf:
         return None
-    return float(np.abs(np.diff(slope, axis=-1)).mean()) / steepness
+    return float(sum(bends) / np.float32(counted[1])) / steepness
 
 
 def _middle(size: Sequence[int]) -> tuple[slice, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +18,9 @@ from useg.atomic import telling
 _FIRST, _MOST = 1 << 24, 1 << 30
 """Bytes of the first file, and of later ones: each holds many arrays, for a process may not hold many files open."""
 _ALIGN = 64
+
+New = Callable[[tuple[int, ...], DTypeLike], np.ndarray]
+"""Makes an array to be filled: `numpy.empty`, or `Scratch.new`."""
 
 
 def reserve(file: IO[bytes], size: int) -> None:

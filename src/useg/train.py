@@ -127,7 +127,7 @@ def train(
         fingerprint = _fingerprint([*parts.train, *parts.validation])
         if len(set(team.gather(fingerprint))) > 1:
             raise DataError(f"{folder}: not all processes read the same images and masks; give each machine the same")
-        trained_on, told = to_common_spacing(parts.train)
+        trained_on, told = to_common_spacing(parts.train, prepared.new)
         parts = replace(parts, train=trained_on)
         if told:
             watch.on_text(told)

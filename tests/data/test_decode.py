@@ -59,6 +59,7 @@ def data_set(folder: Path, seed: int, dims: int, kind: str, suffix: str, count: 
         size = tuple(int(n) for n in rng.integers(34, 48, dims))
         coarse = rng.integers(0, {"classes": 3, "instances": 40, "ignore": 2}[kind], [-(-n // 6) for n in size])
         mask = np.kron(coarse, np.ones([6] * dims, int))[tuple(map(slice, size))]
+        mask[..., -3:] = 0
         if kind == "ignore":
             mask[..., :5] = 7
         image = 20 * (mask % 5) + rng.integers(0, 50, size)

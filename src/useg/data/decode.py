@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, Shaped
-from numpy.typing import DTypeLike
 
 from useg import machine
 from useg.data.outlines import Outlines, draw
@@ -18,7 +16,7 @@ from useg.errors import OutputError
 from useg.images import files
 from useg.images.image import Image
 from useg.images.windows import Windows, of_image, windows_of
-from useg.scratch import Scratch
+from useg.scratch import New, Scratch
 
 
 class Decoder:
@@ -26,6 +24,9 @@ class Decoder:
 
     What lies on a disk are arrays as any other, memory-mapped; they go with the last of them, and masks, which are
     only read to make labels of them, with the decoder.
+
+    Attributes:
+        new: makes an array to be filled, on the disk or in memory.
 
     Args:
         folder: on whose disk, see `Scratch`; None is in memory.
@@ -44,13 +45,10 @@ class Decoder:
                 f"{folder}: the images and masks take {needed / 1e9:.1f} GB decoded, too much for memory, and on this "
                 f"disk {free / 1e9:.1f} GB are free; free some, or name a folder on another disk"
             )
+        self.new: New = np.empty if self._scratch is None else self._scratch.new
         self._keep = keep
         self._images: dict[Any, Image] = {}
         self._masks: dict[Any, np.ndarray] = {}
-
-    def new(self, shape: Sequence[int], dtype: DTypeLike) -> Shaped[np.ndarray, "..."]:
-        """An array to be filled: on the disk, or in memory. Raises OutputError where the disk is full."""
-        return np.empty(shape, dtype) if self._scratch is None else self._scratch.new(shape, dtype)
 
     def image(self, path: Path, *, page: int | None = None, alpha: bool = False) -> Image:
         """An image, see `useg.images.read`, whose errors it raises; OutputError where the disk is full."""

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Integer, UInt8
-from numpy.typing import DTypeLike
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from useg.errors import DataError, SettingsError
@@ -16,6 +15,7 @@ from useg.images.image import COLOUR
 from useg.labels import IGNORE
 from useg.parts import parts
 from useg.pictures.palette import class_colours
+from useg.scratch import New
 
 MAX_CLASSES = 64
 """Values 0..63 at most are classes; more are ids of objects or the grays of a picture."""
@@ -157,7 +157,7 @@ def to_classes(
     mask: Integer[np.ndarray, "*space"],
     legend: Legend,
     path: Path,
-    new: Callable[[tuple[int, ...], DTypeLike], np.ndarray] = np.empty,
+    new: New = np.empty,
 ) -> UInt8[np.ndarray, "*space"]:
     """Turn the values of a mask file into classes 0..K-1 and IGNORE.
 

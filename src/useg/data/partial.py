@@ -4,14 +4,12 @@ The Cell Tracking Challenge paints some cells of a frame and marks all of them b
 everything that is painted says that an object lies there, and not how far it reaches.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Bool, Int32, Integer, UInt8
-from numpy.typing import DTypeLike
 
 from useg.labels import IGNORE
 from useg.parts import parts
+from useg.scratch import New
 
 
 def leave_out(
@@ -19,7 +17,7 @@ def leave_out(
     *,
     whole: bool,
     margin: int,
-    new: Callable[[tuple[int, ...], DTypeLike], np.ndarray] = np.empty,
+    new: New = np.empty,
 ) -> UInt8[np.ndarray, "*size"]:
     """The labels, background taken for not annotated: in the `whole` image, or within `margin` pixels of its edges.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from useg import machine
 from useg.data.check import Check, check_pairs
 from useg.data.dataset import IN_MEMORY, Example, Pair, load_examples
@@ -25,6 +27,7 @@ from useg.data.stacks import Pages, warn_of_one_stack
 from useg.errors import DataError, ImageError, MissingError
 from useg.images import files
 from useg.images.image import MAX_BYTES
+from useg.scratch import New
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Annotated:
         legend: what its masks mean. examples: of its images; apart: of those that it sets apart itself, in `val/`.
         check: what the check found. layout: how the files are arranged.
         on_disk: bytes of what was decoded onto a disk, for it is too large for memory; else 0.
+        new: makes arrays there.
     """
 
     legend: Legend
@@ -43,6 +47,7 @@ class Annotated:
     check: Check
     layout: Layout
     on_disk: int = 0
+    new: New = np.empty
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Prepared:
         legend: what its masks mean. parts: to train on and to judge with.
         check: what the check found. layout: how the files are arranged.
         problems: those of the check, and images on both sides that are nearly identical.
-        on_disk: see `Annotated`.
+        on_disk, new: see `Annotated`.
     """
 
     legend: Legend
@@ -62,6 +67,7 @@ class Prepared:
     layout: Layout
     problems: list[Problem]
     on_disk: int = 0
+    new: New = np.empty
 
 
 def read_annotated(
@@ -109,7 +115,7 @@ def read_annotated(
         _unknown_where_unpainted(load_examples(part, legend, channels=check.channels, decoder=decoder), check, decoder)
         for part in (pairs, held_out)
     )
-    return Annotated(legend, examples, apart, check, layout, size if on_disk else 0)
+    return Annotated(legend, examples, apart, check, layout, size if on_disk else 0, decoder.new)
 
 
 def decoded_bytes(pairs: Sequence[Pair]) -> list[int]:
@@ -182,7 +188,7 @@ def prepare(
         told = f"{parts.reason}; {len(train)} of the other {len(parts.train)} are trained on"
         parts = Split(train, parts.validation, told)
     problems = [*check.problems, *_leaks(parts, check)]
-    return Prepared(found.legend, parts, check, layout, problems, found.on_disk)
+    return Prepared(found.legend, parts, check, layout, problems, found.on_disk, found.new)
 
 
 def _pooled(found: Annotated) -> list[Example]:
