@@ -153,6 +153,7 @@ def test_a_plain_array_needs_no_copy_and_each_file_is_decoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data_set(tmp_path, 1, 2, "classes", ".npy", 5)
+    monkeypatch.setattr(room, "_MAPPED", 0)
     copied: list[Path | None] = []
     opened = room.files.open_once
     monkeypatch.setattr(room.files, "open_once", lambda path, **how: copied.append(path) or opened(path, **how))

@@ -18,6 +18,9 @@ from useg.images.image import Image
 from useg.images.windows import Windows, of_image, windows_of
 from useg.scratch import New, Scratch
 
+_MAPPED = 1 << 28
+"""Bytes from which a plain array is used where it lies: as a file that stays open, and only so many may."""
+
 
 class Decoder:
     """Reads images and masks: into memory, anew each time, or each of them once, window by window, onto a disk.
@@ -85,8 +88,8 @@ class Decoder:
 
 
 def _copied(windows: Windows, scratch: Scratch) -> Shaped[np.ndarray, "c *size"]:
-    """All of it on the disk, decoded side by side on all cores; what is mapped needs no copy."""
-    if windows.mapped is not None:
+    """All of it on the disk, decoded side by side on all cores; what is large and mapped needs no copy."""
+    if windows.mapped is not None and windows.mapped.nbytes >= _MAPPED:
         return windows.mapped
     header = windows.header
     found = scratch.new((header.channels, *header.size), header.dtype)
