@@ -115,7 +115,7 @@ def train(
         watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
         if prepared.on_disk:
             watch.on_text(
-                f"memory: the images and masks, {prepared.on_disk / 1e9:.1f} GB decoded, do not fit; they are kept on "
+                f"memory: the images and masks, {prepared.on_disk / 1e9:.3g} GB decoded, do not fit; they are kept on "
                 "the disk of the run while it lasts"
             )
         watch.on_text(parts.reason)

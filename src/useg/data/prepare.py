@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from useg import machine
 from useg.data.check import Check, check_pairs
-from useg.data.dataset import IN_MEMORY, Example, Pair, load_examples
+from useg.data.dataset import IN_MEMORY, Example, load_examples
 from useg.data.decode import Decoder
 from useg.data.folds import fold_splits
 from useg.data.known import hold_out_unseen
@@ -26,7 +26,7 @@ from useg.data.splits import Split, split
 from useg.data.stacks import Pages, warn_of_one_stack
 from useg.errors import DataError, ImageError, MissingError
 from useg.images import files
-from useg.images.image import MAX_BYTES
+from useg.images.image import MAX_BYTES, Header
 from useg.scratch import New
 
 
@@ -90,7 +90,7 @@ def read_annotated(
         alpha: whether alpha is a channel of the images.
         pages: whether the pages of a stack are images, or one volume.
         scratch: on the disk of this folder, without a name, all is kept where it is too large for memory: together, or
-            one image and its mask for `MAX_BYTES`. None reads it into memory.
+            one image for `MAX_BYTES`. None reads it into memory.
         max_memory: bytes that all images and masks together may take there; None is half of what is free.
 
     Raises:
@@ -98,9 +98,9 @@ def read_annotated(
         OutputError: they are too large for memory, and for the disk.
     """
     layout = find_layout(folder, alpha=alpha, pages=pages)
-    sizes = decoded_bytes([*layout.train, *layout.val])
-    room, size = max_memory or machine.free_memory() // 2, sum(sizes)
-    on_disk = scratch is not None and (size > room or max(sizes, default=0) > MAX_BYTES)
+    headers = _headers_of(layout)
+    room, size = max_memory or machine.free_memory() // 2, sum(map(_decoded_bytes, headers))
+    on_disk = scratch is not None and (size > room or any(header.nbytes > MAX_BYTES for header in headers))
     decoder = Decoder(scratch, needed=size) if on_disk else IN_MEMORY
     kind = None if masks == "auto" else masks
     check = check_layout(layout, ignore=ignore, kind=kind, unlabelled=unlabelled, decoder=decoder)
@@ -118,20 +118,25 @@ def read_annotated(
     return Annotated(legend, examples, apart, check, layout, size if on_disk else 0, decoder.new)
 
 
-def decoded_bytes(pairs: Sequence[Pair]) -> list[int]:
-    """Bytes of images, each with its mask and labels, as headers claim; those that cannot be read are left out."""
-    sizes = []
-    for pair in pairs:
+def _headers_of(layout: Layout) -> list[Header]:
+    """Of the images; those that cannot be read are left out."""
+    headers = []
+    for pair in (*layout.train, *layout.val):
         with suppress(ImageError, MissingError):
-            header = files.read_header(pair.image, page=pair.page)
-            sizes.append(header.nbytes + 2 * math.prod(header.size))
-    return sizes
+            headers.append(files.read_header(pair.image, page=pair.page))
+    return headers
+
+
+def _decoded_bytes(header: Header) -> int:
+    """Bytes of an image with its mask and labels."""
+    return header.nbytes + 2 * math.prod(header.size)
 
 
 def decoder_of(layout: Layout, scratch: Path) -> Decoder:
     """Reads one pair after the other: into memory, or where one is too large for that, on the disk of a folder."""
-    largest = max(decoded_bytes([*layout.train, *layout.val]), default=0)
-    if largest <= min(MAX_BYTES, machine.free_memory() // 2):
+    headers = _headers_of(layout)
+    largest = max(map(_decoded_bytes, headers), default=0)
+    if largest <= machine.free_memory() // 2 and all(header.nbytes <= MAX_BYTES for header in headers):
         return IN_MEMORY
     return Decoder(scratch, needed=largest, keep=False)
 
