@@ -9,9 +9,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 
 # Lower floors first. Rooms of one floor know nothing of each other.
 FLOORS = [
-    ["errors", "labels"],
+    ["errors", "labels", "parts"],
     ["atomic", "hub", "machine"],
-    ["processes"],
+    ["processes", "scratch"],
     ["objects"],
     ["images", "unet", "pictures", "metrics"],
     ["data", "viewing"],

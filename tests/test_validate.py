@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
+import useg.validate as room
 from useg.data.dataset import Example
 from useg.labels import IGNORE
 from useg.metrics.calibration import temper
@@ -11,7 +13,7 @@ from useg.predict import Predictor, PredictSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
-from useg.validate import validate
+from useg.validate import validate, within_memory
 
 SIZE = (96, 96)
 
@@ -46,6 +48,21 @@ def discs(weak_line: float) -> Example:
             chance[place] = 0.95
         chance[y : y + 20, x + 17 : x + 19] = weak_line
     return Example("a", chance[None], (objects > 0).astype(np.uint8), objects=objects)
+
+
+def test_what_is_too_large_for_memory_is_judged_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [discs(0.65)] * 5
+    assert within_memory(images) == (images, "")
+    monkeypatch.setattr(room, "MOST_JUDGED", 50 * 50)
+    some, told = within_memory(images)
+    assert len(some) == 5 and all(e.labels.size <= 50 * 50 for e in some)
+    for example in some:
+        assert example.objects is not None and example.objects.shape == example.labels.shape == example.image.shape[1:]
+        assert np.array_equal(example.labels, images[0].labels[23:73, 23:73])
+    assert told.startswith("validation: only of 5 of 5 held-out images the middle, 0.0025 million pixels")
+    monkeypatch.setattr(room, "MOST_OF_ALL", 2 * 50 * 50)
+    some, told = within_memory(images)
+    assert len(some) == 2 and "2 of 5 held-out images" in told
 
 
 def test_what_parts_touching_objects_is_found() -> None:

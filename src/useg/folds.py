@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from useg.data.known import checksums
-from useg.data.prepare import read_annotated
 from useg.errors import MissingError, SettingsError
 from useg.loop import MODEL
 from useg.metrics.overlap import plain
@@ -19,7 +17,7 @@ from useg.report.content import Table
 from useg.report.gallery import Gallery
 from useg.report.run import REPORT, report_evaluation
 from useg.scores import Evaluation, score
-from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
+from useg.several import Member, Options, begin, look_at, predict_held_out, read_once, read_record, train_in_turn
 from useg.unet.ensemble import join_models
 from useg.unet.model import read_card
 from useg.watch import Watcher
@@ -128,7 +126,8 @@ def train_folds(
         Member(run / f"fold-{k}", f"fold {k} of 0..{folds - 1}", {"data.folds": folds, "data.fold": k}, seed=k)
         for k in range(folds)
     ]
-    given, read = overrides or {}, functools.lru_cache(maxsize=1)(read_annotated)
+    given = overrides or {}
+    read = read_once(run, given)
     if kept is None and data is not None:
         look_at(data, {**given, **members[0].settings}, read)
     record = begin(run / FOLDS, data, members, minutes=minutes, steps=steps, resume=resume, overrides=given)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Shaped
@@ -12,6 +13,7 @@ from jaxtyping import Shaped
 from useg.data.dataset import Example
 from useg.data.spacing import SAME_SIZE, common_spacing, largest_ratio, scaled_size
 from useg.images.windows import Windows
+from useg.parts import parts, percentiles
 from useg.unet.model import InputSeen
 from useg.unet.normalise import sample_steps, subsample
 
@@ -45,8 +47,7 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
     """What the training images look like, kept in the model to notice images that do not."""
     ranges = []
     for example in train:
-        values = subsample(example.image).reshape(example.image.shape[0], -1).astype(np.float64)
-        ranges.append(np.percentile(values, (1, 99), axis=1))
+        ranges.append([percentiles(partial(_finite, channel), (1.0, 99.0)) for channel in subsample(example.image)])
     spacing = common_spacing(train)
     if spacing and any(largest_ratio(e.spacing, spacing) > SAME_SIZE for e in train if e.spacing):
         spacing = None
@@ -55,12 +56,17 @@ def describe_input(train: Sequence[Example]) -> InputSeen:
     return InputSeen(
         dtype=types.most_common(1)[0][0],
         dtypes=sorted(types),
-        low=[float(v) for v in np.min([low for low, _ in ranges], axis=0)],
-        high=[float(v) for v in np.max([high for _, high in ranges], axis=0)],
+        low=[float(v) for v in np.min(ranges, axis=0)[:, 0]],
+        high=[float(v) for v in np.max(ranges, axis=0)[:, 1]],
         spacing=list(spacing) if spacing else None,
         unit=train[0].unit if spacing else None,
         detail=min(details, default=None),
     )
+
+
+def _finite(channel: Shaped[np.ndarray, "*size"]) -> Iterator[Shaped[np.ndarray, " _"]]:
+    for part in parts(channel):
+        yield part[np.isfinite(part)]
 
 
 def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
@@ -69,12 +75,19 @@ def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
     The mean of |x(i-1) - 2 x(i) + x(i+1)| over the mean of |x(i) - x(i+1)| along the last axis. Both grow alike with
     contrast and with the number of edges, so that what is left is how sharp these are. None for an even image.
     """
-    values = image[(slice(None), *_middle(image.shape[1:]))].astype(np.float32)
-    slope = np.diff(np.where(np.isfinite(values), values, 0), axis=-1)
-    steepness = float(np.abs(slope).mean()) if slope.size else 0.0
-    if slope.shape[-1] < 2 or not 0 < steepness < np.inf:
+    slopes, bends, counted = [], [], np.zeros(2, int)
+    for part in parts(image[(slice(None), *_middle(image.shape[1:]))]):
+        values = part.astype(np.float32)
+        slope = np.diff(np.where(np.isfinite(values), values, 0), axis=-1)
+        bend = np.diff(slope, axis=-1)
+        slopes.append(np.abs(slope).sum())
+        bends.append(np.abs(bend).sum())
+        counted += slope.size, bend.size
+    # Sums and means of single precision, part by part.
+    steepness = float(sum(slopes) / np.float32(max(1, counted[0])))
+    if not counted[1] or not 0 < steepness < np.inf:
         return None
-    return float(np.abs(np.diff(slope, axis=-1)).mean()) / steepness
+    return float(sum(bends) / np.float32(counted[1])) / steepness
 
 
 def _middle(size: Sequence[int]) -> tuple[slice, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 
 from useg.checkpoint import STATE, read_state
-from useg.data.prepare import read_annotated
 from useg.errors import DataError, MissingError
 from useg.loop import MODEL
 from useg.metrics.learning import LearningFit, fit_learning
@@ -23,7 +21,7 @@ from useg.report.gallery import Gallery
 from useg.report.run import REPORT, report_evaluation
 from useg.scores import score
 from useg.settings import load_settings
-from useg.several import Member, Options, begin, look_at, predict_held_out, read_record, train_in_turn
+from useg.several import Member, Options, begin, look_at, predict_held_out, read_once, read_record, train_in_turn
 from useg.train import SETTINGS
 from useg.unet.model import read_card
 from useg.watch import Watcher
@@ -103,7 +101,8 @@ def train_learning_curve(
     """
     started = time.monotonic() - spent
     run, watch = Path(run), watch or Watcher()
-    read, given = functools.lru_cache(maxsize=1)(read_annotated), overrides or {}
+    given = overrides or {}
+    read = read_once(run, given)
     kept = read_record(run / CURVE) if resume else None
     if kept is not None and (run / SETTINGS).is_file():
         members = _members(run, [int(name.rpartition("-")[2]) for name in kept.runs[1:]])

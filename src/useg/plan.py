@@ -196,7 +196,7 @@ def _score_shift(train: Sequence[Example], settings: Settings, shares: np.ndarra
         train,
         settings.samples,
         settings.augment,
-        settings.normalise,
+        NormaliseSettings(kind="none"),  # no gray value is looked at
         classes=classes,
         margins=[axis.margin for axis in settings.network.axes],
         seed=settings.seed,

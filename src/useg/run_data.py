@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from useg.data.prepare import prepare
+from useg.data.prepare import prepare, read_annotated
 from useg.data.splits import Split
 from useg.settings import load_settings
 
@@ -21,4 +22,5 @@ def images_of_run(run: Path) -> Split | None:
     s = load_settings(run / "settings.toml").data
     if not Path(s.folder).is_dir():
         return None
-    return prepare(Path(s.folder), **s.how_to_read()).parts
+    read = partial(read_annotated, scratch=run, max_memory=s.max_memory)
+    return prepare(Path(s.folder), **s.how_to_read(), read=read).parts

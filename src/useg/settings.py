@@ -51,6 +51,8 @@ class DataSettings(_Section):
             those are held out.
         validation_names: the images, or parts of images, that were held out.
         fingerprint: checksum of all images and masks, so that a run is never resumed on other data.
+        max_memory: bytes that all images and masks, decoded, may take in memory; where they are more, they are kept on
+            the disk of the run while it lasts. None is half of what is free.
     """
 
     folder: str = ""
@@ -67,10 +69,11 @@ class DataSettings(_Section):
     seen: str = ""
     validation_names: list[str] = []
     fingerprint: str = ""
+    max_memory: int | None = Field(default=None, gt=0)
 
     def how_to_read(self) -> dict[str, Any]:
         """What `useg.data.prepare.prepare` wants to know."""
-        return self.model_dump(exclude={"folder", "ct", "validation_names", "fingerprint"})
+        return self.model_dump(exclude={"folder", "ct", "validation_names", "fingerprint", "max_memory"})
 
     @model_validator(mode="after")
     def _one_of_the_folds(self) -> DataSettings:

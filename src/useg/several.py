@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from useg import machine
 from useg.atomic import require_output_folder, write_text
 from useg.checkpoint import STATE, RunState, read_state
 from useg.data.dataset import Example
-from useg.data.prepare import Reader, prepare
+from useg.data.prepare import Reader, prepare, read_annotated
 from useg.data.splits import Split
 from useg.errors import DataError, MissingError, OutputError, SettingsError, TrainingError
 from useg.evaluate import predict_examples
@@ -26,6 +27,7 @@ from useg.predict import Prediction, Predictor, PredictSettings
 from useg.scores import Scored
 from useg.settings import Settings, load_settings, override
 from useg.train import SETTINGS, early_settings, refuse_other_settings, train
+from useg.validate import within_memory
 from useg.watch import Progress, Watcher
 
 PLANNED = ("network", "normalise", "samples", "augment", "loss", "optimiser")
@@ -196,12 +198,25 @@ def predict_held_out(
     """
     settings = load_settings(run / SETTINGS)
     folder = Path(settings.data.folder)
-    held_out = prepare(folder, **settings.data.how_to_read(), read=read).parts.validation
+    prepared = prepare(folder, **settings.data.how_to_read(), read=read)
+    held_out = prepared.parts.validation
     if [example.name for example in held_out] != settings.data.validation_names:
         raise DataError(f"{folder}: its images have changed since {run} was trained; train into a new folder")
+    if prepared.on_disk:
+        held_out = within_memory(held_out)[0]
     how = PredictSettings(device=settings.machine.device, precision=settings.machine.precision)
     predictor = Predictor.load(run, how)
     return predictor, list(predict_examples(predictor, held_out, watch=watch))
+
+
+def read_once(run: Path, overrides: Mapping[str, Any]) -> Reader:
+    """Reads a data set for all runs in a folder: again only where it is to be read in another way.
+
+    Raises:
+        SettingsError: a setting of how data are read cannot be.
+    """
+    most = early_settings(Settings(), overrides).data.max_memory
+    return lru_cache(maxsize=1)(partial(read_annotated, scratch=run, max_memory=most))
 
 
 def look_at(data: str | Path, overrides: Mapping[str, Any], read: Reader) -> Split:

@@ -7,10 +7,10 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from useg import machine
 from useg.atomic import require_output_folder
@@ -25,6 +25,7 @@ from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.loop import Loop
 from useg.pace import step_seconds
+from useg.parts import bytes_of
 from useg.plan import make_plan
 from useg.predict import Predictor, PredictSettings
 from useg.processes import Team, join
@@ -34,6 +35,7 @@ from useg.settings import MachineSettings, Settings, load_settings, override, sa
 from useg.start import begin, choose_start
 from useg.track import load_trackers, tracking
 from useg.unet.model import find_model, read_card
+from useg.validate import within_memory
 from useg.watch import TrainResult, Watcher
 
 SETTINGS = "settings.toml"
@@ -53,7 +55,7 @@ def train(
     watch: Watcher | None = None,
     spent: float = 0.0,
     command: str = "",
-    read: Reader = read_annotated,
+    read: Reader | None = None,
 ) -> TrainResult:
     """Train a U-Net on a folder of annotated images.
 
@@ -74,7 +76,8 @@ def train(
         watch: told what happens, and asked whether to stop.
         spent: seconds that the caller used up before, on the same budget.
         command: what a user typed; with it a finished run gets its `report.html`, within the same minutes.
-        read: reads the data set, such as a function that remembers what it read before.
+        read: reads the data set, such as a function that remembers what it read before; None is `read_annotated`, with
+            the disk of the run for what is too large for memory.
 
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on; said before training begins.
@@ -101,7 +104,8 @@ def train(
         settings = Settings.model_validate(found)
         folder = Path(data or settings.data.folder)
         team.fit(machine.find_device(settings.machine.device))  # one that is not there is said before data are read
-        prepared = prepare(folder, **settings.data.how_to_read(), read=read)
+        reader = read or partial(read_annotated, scratch=run, max_memory=settings.data.max_memory)
+        prepared = prepare(folder, **settings.data.how_to_read(), read=reader)
         legend, parts = prepared.legend, prepared.parts
         layout = prepared.layout
         names = f"; names of classes from {layout.legend}" if layout.legend else ""
@@ -109,6 +113,11 @@ def train(
         for problem in prepared.problems:
             watch.on_text(f"note: {problem.line}")
         watch.on_text(f"data: {_describe(prepared.check.summary, legend)}")
+        if prepared.on_disk:
+            watch.on_text(
+                f"memory: the images and masks, {prepared.on_disk / 1e9:.3g} GB decoded, do not fit; they are kept on "
+                "the disk of the run while it lasts"
+            )
         watch.on_text(parts.reason)
         if settings.start.model and not settings.data.seen:
             watch.on_text(
@@ -118,10 +127,15 @@ def train(
         fingerprint = _fingerprint([*parts.train, *parts.validation])
         if len(set(team.gather(fingerprint))) > 1:
             raise DataError(f"{folder}: not all processes read the same images and masks; give each machine the same")
-        trained_on, told = to_common_spacing(parts.train)
+        trained_on, told = to_common_spacing(parts.train, prepared.new)
         parts = replace(parts, train=trained_on)
         if told:
             watch.on_text(told)
+        if prepared.on_disk:
+            judged, told = within_memory(parts.validation)
+            parts = replace(parts, validation=judged)
+            if told:
+                watch.on_text(told)
         if resuming:
             if settings.data.fingerprint != fingerprint:
                 raise DataError(
@@ -260,6 +274,6 @@ def _fingerprint(examples: Sequence[Example]) -> str:
     """Checksum of all images and labels."""
     value = 0
     for example in examples:
-        for array in (example.image, example.labels):
-            value = zlib.crc32(np.ascontiguousarray(array).data, value)
+        for part in chain(bytes_of(example.image), bytes_of(example.labels)):
+            value = zlib.crc32(part, value)
     return f"{value:08x}"

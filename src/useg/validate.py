@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +16,7 @@ from useg.metrics.calibration import fit_temperature
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores
 from useg.objects.separate import confidence, find_settings, separate
+from useg.parts import count, find, middle
 from useg.predict import Prediction, Predictor
 from useg.unet.model import ModelCard
 
@@ -24,9 +27,37 @@ TUNED_ON = 8
 TUNED_EDGE = 1024
 """Of larger images the middle, so many pixels along an axis: each of some thirty settings is tried on all of it."""
 
+MOST_JUDGED, MOST_OF_ALL = 1 << 24, 1 << 28
+"""Pixels of an image and of all together that are predicted and scored where images are too large for memory."""
+
 Item = TypeVar("Item")
 Parted = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """True ids, predicted ids, and pixels that nobody annotated, of one image."""
+
+
+def within_memory(held_out: Sequence[Example]) -> tuple[list[Example], str]:
+    """Of images that are too large for memory what is predicted and scored, and a sentence where that is not all.
+
+    Predictions are held in memory: some 60 bytes a pixel of one image, and a few of all of them.
+    """
+    some = [_at_most(example, MOST_JUDGED) for example in held_out]
+    cut = sum(one is not other for one, other in zip(some, held_out, strict=True))
+    most = max(1, int(len(some) * min(1.0, MOST_OF_ALL / max(1, sum(e.labels.size for e in some)))))
+    judged, told = [some[i] for i in evenly(len(some), most)], []
+    if cut:
+        told.append(f"of {cut} of {len(some)} held-out images the middle, {MOST_JUDGED / 1e6:.3g} million pixels")
+    if len(judged) < len(some):
+        told.append(f"{len(judged)} of {len(some)} held-out images, evenly spread")
+    return judged, f"validation: only {'; '.join(told)}: as much as is predicted in memory" if told else ""
+
+
+def _at_most(example: Example, pixels: int) -> Example:
+    """The middle of an image that has more pixels."""
+    if example.labels.size <= pixels:
+        return example
+    cut = middle(example.labels.shape, pixels)
+    objects = None if example.objects is None else example.objects[cut]
+    return replace(example, image=example.image[(slice(None), *cut)], labels=example.labels[cut], objects=objects)
 
 
 def validate(
@@ -72,7 +103,7 @@ def validate(
         _middle(
             (confidence(predictor.predict(example.image).probabilities[1]), example.objects, example.labels == IGNORE)
         )
-        for example in _spread(train)
+        for example in (_at_most(each, MOST_JUDGED) for each in _spread(train))
         if example.objects is not None
     ]
 
@@ -88,10 +119,10 @@ def validate(
 
 def _some_pixels(example: Example, prediction: Prediction, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities `k n` and classes of annotated pixels of an image, evenly spread."""
-    known = np.flatnonzero(example.labels != IGNORE)
-    chosen = known[evenly(known.size, most)]
+    known = partial(np.not_equal, IGNORE)
+    chosen = find(example.labels, known, evenly(count(example.labels, known), most))
     probabilities = prediction.probabilities.reshape(len(prediction.probabilities), -1)
-    return probabilities[:, chosen], example.labels.reshape(-1)[chosen]
+    return probabilities[:, chosen], example.labels[np.unravel_index(chosen, example.labels.shape)]
 
 
 def panoptic_quality(images: Sequence[Parted]) -> float:

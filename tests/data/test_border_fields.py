@@ -47,7 +47,9 @@ def test_fields_are_those_of_each_image_and_are_kept(
     (_,) = kept_fields(train[:1], settings.model_copy(update={"sigma": 2.0}), folder) or [None, None]
     assert len(calls) == 2
     for path in folder.iterdir():
-        path.write_bytes(path.read_bytes()[:-9])
+        short = path.read_bytes()[:-9]
+        path.unlink()  # the arrays of the first ones are of that file
+        path.write_bytes(short)
     anew = kept_fields(train, settings, folder)
     assert anew is not None
     assert all(np.array_equal(a, b) for a, b in zip(fields, anew, strict=True))

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from nibabel.affines import voxel_sizes
 
+import useg.images.windows as room
 from useg.errors import ImageError
 from useg.images import read, read_header, read_mask, write_labels
+from useg.images.files import open_once
 from useg.images.image import InBody
 
 in_tmp = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -60,6 +62,27 @@ def test_axes(tmp_path: Path, shape: tuple[int, ...], size: tuple[int, ...], axe
     assert (image.axes, image.array.shape) == (axes, size)
     np.testing.assert_array_equal(image.array, array.T.reshape(size))
     assert image.spacing is not None and len(image.spacing) == len(image.size)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 9), (4, 5, 9, 1), (4, 5, 9, 2)])
+@pytest.mark.parametrize("slope", [None, 0.3])
+def test_read_once_in_parts_it_is_what_is_read_whole(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...], slope: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"a{suffix}"
+    image = nibabel.Nifti1Image(np.arange(np.prod(shape)).reshape(shape).astype(np.int16), OBLIQUE)
+    image.header.set_slope_inter(slope, None if slope is None else -2)
+    nibabel.save(image, file)
+    monkeypatch.setattr(room, "_BAND_BYTES", 100)
+    whole = read(file)
+    with open_once(file) as windows:
+        found = np.zeros(whole.array.shape, windows.header.dtype)
+        bands = list(windows.bands())
+        for window in bands:
+            found[(slice(None), *window)] = windows.read(window)
+    assert found.dtype == whole.dtype and np.array_equal(found, whole.array)
+    assert len(bands) > 1 or len(shape) == 2
 
 
 def test_colours_are_channels(tmp_path: Path) -> None:

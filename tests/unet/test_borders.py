@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import ndimage
 
+import useg.unet.borders as room
 from useg.errors import DataError
 from useg.unet.borders import (
     PLUGIN,
     BorderSettings,
     background_field,
     border_field,
+    border_fields,
     border_weights,
     part_objects,
     touching_share,
@@ -43,6 +45,17 @@ def distances(ids: np.ndarray, spacing: tuple[float, ...] | None) -> np.ndarray:
     steps = [edge / min(spacing) for edge in spacing] if spacing else None
     each = [ndimage.distance_transform_edt(ids != number, sampling=steps) for number in np.unique(ids[ids != 0])]
     return np.sort(each, axis=0)
+
+
+@settings(max_examples=25)
+@given(ids=label_images(), spacing=st.sampled_from(SPACINGS), box=st.sampled_from([200, 900]))
+def test_in_boxes_all_is_as_in_one_piece(ids: np.ndarray, spacing: tuple[float, ...] | None, box: int) -> None:
+    near = BorderSettings(sigma=1.0)
+    whole = border_fields(ids, near, of_dims(spacing, ids)), touching_share(ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "BOX", box)
+        assert np.array_equal(border_fields(ids, near, of_dims(spacing, ids)), whole[0])
+        assert touching_share(ids) == whole[1]
 
 
 def of_dims(spacing: tuple[float, ...] | None, ids: np.ndarray) -> tuple[float, ...] | None:

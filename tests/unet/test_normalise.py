@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from useg import parts
 from useg.unet.normalise import SAMPLE_EDGE, NormaliseSettings, measure, subsample
 
 few = settings(max_examples=40, deadline=None)
@@ -35,6 +36,29 @@ def test_exposure_does_not_matter(seed: int, factor: float, offset: float) -> No
     other = factor * image + offset
     settings = NormaliseSettings()
     np.testing.assert_allclose(measure(image, settings).apply(image), measure(other, settings).apply(other), atol=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    wedge=st.integers(0, 9),
+    dtype=st.sampled_from(["uint8", "int16", "float32"]),
+    clip=st.sampled_from([(0, 100), (0.1, 99.9), (5, 60)]),
+)
+def test_part_by_part_is_as_in_one_go(seed: int, wedge: int, dtype: str, clip: tuple[float, float]) -> None:
+    image, settings = noise(seed, (2, 6, 20, 19), dtype), NormaliseSettings(clip=clip)
+    image[:, :, :wedge] = 0
+    whole = measure(image, settings)
+    # By numpy alone: the mean and the deviation of what is no padding, between the percentiles of it.
+    inside = image[:, ~(image == 0).all(0)].astype(np.float64) if wedge else image.reshape(2, -1).astype(np.float64)
+    clipped = [row.clip(*np.percentile(row, clip)) for row in inside]
+    np.testing.assert_array_equal(whole.shift, np.array([row.mean() for row in clipped], np.float32))
+    np.testing.assert_array_equal(whole.scale, np.array([row.std() for row in clipped], np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "PART", 500)
+        found = measure(image, settings)
+    np.testing.assert_allclose(found.shift, whole.shift, rtol=1e-6)
+    np.testing.assert_allclose(found.scale, whole.scale, rtol=1e-6)
 
 
 def test_channels_do_not_touch_each_other() -> None:

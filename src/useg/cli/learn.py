@@ -81,20 +81,22 @@ def check(
     from dataclasses import asdict
 
     from useg.data.layouts import find_layout
-    from useg.data.prepare import check_layout
+    from useg.data.prepare import check_layout, decoder_of
     from useg.data.preview import preview
     from useg.images.files import write_picture
 
     layout = find_layout(data)
+    target = sheet or Path(f"check-{data.resolve().stem}.png")
+    decoder = decoder_of(layout, target.parent)
     with progress_bar("checking", len(layout.train) + len(layout.val)) as advance:
         found = check_layout(
             layout,
             ignore=parse_ignore(ignore),
             unlabelled=parse_unlabelled(unlabelled),
             progress=lambda done, total: advance(),
+            decoder=decoder,
         )
-    picture = preview(found) if sheet or not as_json else None
-    target = sheet or Path(f"check-{data.resolve().stem}.png")
+    picture = preview(found, decoder) if sheet or not as_json else None
     if picture is not None:
         try:
             write_picture(target, picture)

@@ -12,7 +12,12 @@ from jaxtyping import Float16
 
 from useg.atomic import replacing
 from useg.data.dataset import Example
-from useg.unet.borders import BorderSettings, border_fields
+from useg.parts import bytes_of
+from useg.scratch import reserve
+from useg.unet.borders import BorderSettings, border_fields, field_count
+
+MOST_OPEN = 256
+"""Files that are mapped into memory at a time."""
 
 
 class KeptFields:
@@ -37,22 +42,30 @@ class KeptFields:
     def __getitem__(self, which: int) -> Float16[np.ndarray, "f *space"]:
         with self._making:
             if which not in self._held:
+                if len(self._held) >= MOST_OPEN:
+                    self._held.pop(next(iter(self._held)))
                 self._held[which] = self._read(self._examples[which])
-        return self._held[which]
+            return self._held[which]
 
     def _read(self, example: Example) -> Float16[np.ndarray, "f *space"]:
         objects = example.objects
         assert objects is not None
-        made_of = hashlib.blake2b(np.ascontiguousarray(objects).data, digest_size=12)
+        made_of = hashlib.blake2b(digest_size=12)
+        for part in bytes_of(objects):
+            made_of.update(part)
         made_of.update(f"{objects.shape} {example.spacing} {self._settings.model_dump_json()}".encode())
         path = self._folder / f"{made_of.hexdigest()}.npy"
         try:
-            return np.load(path, allow_pickle=False)
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError):  # not there, or cut short: it can be computed
-            fields = border_fields(objects, self._settings, example.spacing).astype(np.float16)
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, fields)
-            return fields
+            with replacing(path) as temporary:
+                shape = (field_count(self._settings), *objects.shape)
+                out = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+                with temporary.open("r+b") as file:
+                    reserve(file, temporary.stat().st_size)
+                border_fields(objects, self._settings, example.spacing, out)
+                del out
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def kept_fields(examples: Sequence[Example], settings: BorderSettings, folder: Path) -> KeptFields | None:

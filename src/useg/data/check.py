@@ -14,7 +14,16 @@ import numpy as np
 from jaxtyping import Num
 
 from useg.data.check_objects import check_objects
-from useg.data.dataset import Pair, describe_size, middle_plane, read_mask_of, size_fault
+from useg.data.dataset import (
+    IN_MEMORY,
+    Pair,
+    describe_size,
+    middle_plane,
+    read_image_of,
+    read_mask_of,
+    size_fault,
+)
+from useg.data.decode import Decoder
 from useg.data.judge import SPARSE_REMEDY, judge_values, survey
 from useg.data.legend import Entry, Legend, ignored_value, is_noisy
 from useg.data.problem import Problem, error, names_of, warning
@@ -24,6 +33,7 @@ from useg.data.splits import can_be_cut, series_of
 from useg.data.summary import Look, Summary, class_counts, summarise
 from useg.errors import DataError, ImageError, MissingError
 from useg.images import files
+from useg.parts import bytes_of, parts, same
 from useg.unet.borders import touching_share
 
 VERY_DIFFERENT = 32
@@ -75,6 +85,7 @@ def check_pairs(
     entries: Sequence[Entry] = (),
     folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    decoder: Decoder = IN_MEMORY,
 ) -> Check:
     """Look at every pair as training would.
 
@@ -87,6 +98,7 @@ def check_pairs(
         entries: of a legend file.
         folder: the data set, for messages.
         progress: called with (done, total) after each pair.
+        decoder: reads the files.
 
     Whatever is wrong with the data ends up in `Check.problems` and is not raised; an empty list raises DataError,
     and SettingsError says that `ignore` and `unlabelled` contradict each other.
@@ -99,7 +111,7 @@ def check_pairs(
     looks: list[Look] = []
     for done, pair in enumerate(pairs, 1):
         if pair in kept:
-            look, found = _look(pair)
+            look, found = _look(pair, decoder)
             problems += found
             looks += [look] if look else []
         if progress is not None:
@@ -198,19 +210,21 @@ def _channels(number: int) -> str:
     return "1 channel" if number == 1 else f"{number} channels"
 
 
-def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
+def _look(pair: Pair, decoder: Decoder) -> tuple[Look | None, list[Problem]]:
     """Read one pair and keep counts; a pair with an unreadable file gives no look."""
     problems: list[Problem] = []
     path, told = pair.image, pair.image_told
     try:
-        array = files.read(path, page=pair.page, alpha=pair.alpha).array
+        array = read_image_of(pair, decoder).array
         size, channels, dtype = tuple(int(n) for n in array.shape[1:]), int(array.shape[0]), array.dtype.name
         low, high, broken = _range(array)
-        gray = channels == 1 or (channels == 3 and all(np.array_equal(array[0], other) for other in array[1:]))
+        gray = channels == 1 or (channels == 3 and all(same(array[0], other) for other in array[1:]))
         small = thumbnail(middle_plane(array, len(size)))
-        digest = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
+        digest = hashlib.blake2b(digest_size=16)
+        for part in bytes_of(array):
+            digest.update(part)
         path, told = pair.mask, pair.mask_told
-        mask = read_mask_of(pair)
+        mask = read_mask_of(pair, decoder)
     except (ImageError, MissingError) as failure:
         return None, [_unreadable(path, told, failure)]
     if broken:
@@ -228,7 +242,7 @@ def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
         problems.append(error(fault.path, fault.message, fault.remedy))
     seen = survey(mask, pair.mask_told)
     ids = mask.shape == size and (mask.dtype.itemsize > 1 or len(seen.counts) > 3)
-    look = Look(pair, size, channels, gray, dtype, low, high, digest, small, seen)
+    look = Look(pair, size, channels, gray, dtype, low, high, digest.digest(), small, seen)
     if ids:
         touching, objects = touching_share(mask)
         look = replace(look, objects=objects, touching=touching)
@@ -240,14 +254,15 @@ def _look(pair: Pair) -> tuple[Look | None, list[Problem]]:
 
 def _range(array: Num[np.ndarray, "c *space"]) -> tuple[float, float, int]:
     """Lowest and highest finite value (0, 0 where there is none), and how many values are not finite."""
-    if array.dtype.kind != "f":
-        return float(array.min()), float(array.max()), 0
-    finite = np.isfinite(array)
-    broken = int(array.size - np.count_nonzero(finite))
-    if broken == array.size:
-        return 0.0, 0.0, broken
-    low, high = array.min(where=finite, initial=np.inf), array.max(where=finite, initial=-np.inf)
-    return float(low), float(high), broken
+    ends: list[float] = []
+    broken = 0
+    for part in parts(array):
+        known = part
+        if array.dtype.kind == "f" and not (finite := np.isfinite(part)).all():
+            known = part[finite]
+            broken += part.size - known.size
+        ends += [float(known.min()), float(known.max())] if known.size else []
+    return (min(ends), max(ends), broken) if ends else (0.0, 0.0, broken)
 
 
 def _check_classes(looks: Sequence[Look], legend: Legend) -> list[Problem]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from useg.data.dataset import Example, evenly
 from useg.labels import IGNORE
+from useg.parts import Holds, count, find
 from useg.unet.normalise import NormaliseSettings
 
 SAMPLED = 10_000
@@ -23,10 +25,8 @@ def normalise_ct(train: Sequence[Example]) -> tuple[NormaliseSettings, str]:
     and 99.5 percentiles of the foreground of all training images, its mean to 0, its deviation to 1. Without any
     foreground, all annotated pixels count.
     """
-    known = [e.labels != IGNORE for e in train]
-    inside = [k & (e.labels > 0) for k, e in zip(known, train, strict=True)]
-    counted = inside if any(each.any() for each in inside) else known
-    values = np.concatenate([_sampled(e.image, where) for e, where in zip(train, counted, strict=True)], axis=1)
+    counted = _inside if any(count(e.labels, _inside) for e in train) else _known
+    values = np.concatenate([_sampled(e, counted) for e in train], axis=1)
     low, high = np.percentile(values, CLIP, axis=1)
     mean, std = values.mean(axis=1), values.std(axis=1)
     settings = NormaliseSettings(
@@ -42,9 +42,19 @@ def normalise_ct(train: Sequence[Example]) -> tuple[NormaliseSettings, str]:
     )
 
 
-def _sampled(image: np.ndarray, where: np.ndarray) -> np.ndarray:
-    places = np.flatnonzero(where)
-    values = image.reshape(len(image), -1)[:, places[evenly(places.size, SAMPLED)]].astype(np.float64)
+def _known(labels: np.ndarray) -> np.ndarray:
+    return np.not_equal(labels, IGNORE)
+
+
+def _inside(labels: np.ndarray) -> np.ndarray:
+    return np.logical_and(labels > 0, labels != IGNORE)
+
+
+def _sampled(example: Example, counted: Holds) -> np.ndarray:
+    labels = example.labels
+    flat = find(labels, counted, evenly(count(labels, counted), SAMPLED))
+    places: tuple[Any, ...] = np.unravel_index(flat, labels.shape)
+    values = example.image[(slice(None), *places)].astype(np.float64)
     finite: np.ndarray = values[:, np.isfinite(values).all(0)]
     return finite
 

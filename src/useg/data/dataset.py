@@ -18,14 +18,17 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int32, Integer, Num, Shaped, UInt8
 
+from useg.data.decode import Decoder
 from useg.data.judge import Fault
 from useg.data.legend import Legend, to_classes
-from useg.data.outlines import Outlines, draw
+from useg.data.outlines import Outlines
 from useg.data.partial import unpainted
 from useg.errors import DataError, MissingError
 from useg.images import files
 from useg.images.hounsfield import in_hounsfield
+from useg.images.image import Image
 from useg.labels import IGNORE
+from useg.parts import parts, same
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "gt")
@@ -33,6 +36,7 @@ MARKER_FOLDERS = ("markers", "tracking_markers")
 """A spot on every object of an image, also on those that nobody painted, under the image's name."""
 MARKS = ("mask", "masks", "seg", "segmentation", "label", "labels", "gt", "annotation")
 """Words that end the name of a mask: `x_mask.png` beside `x.png`."""
+IN_MEMORY = Decoder()
 DOUBLE_SUFFIXES = (".nii.gz", ".ome.tiff", ".ome.tif", ".ome.zarr")
 
 
@@ -73,7 +77,10 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One annotated image in memory: gray values as in the file, labels 0..K-1 and IGNORE, pixel size.
+    """One annotated image: gray values as in the file, labels 0..K-1 and IGNORE, pixel size.
+
+    Arrays are in memory, or memory-mapped where the data set is larger than that: looked at as a whole they are read
+    part by part (`useg.parts`).
 
     `spacing` is the edge length of a pixel along each axis of the labels, in `unit`, or None. Images of
     one `group` are never divided between training and judging. `objects` holds the ids of objects (0 elsewhere) where
@@ -223,36 +230,42 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_mask_of(pair: Pair) -> Integer[np.ndarray, "*space"]:
+def read_image_of(pair: Pair, decoder: Decoder) -> Image:
+    """A pair's image. Raises ImageError or MissingError for an unreadable file."""
+    return decoder.image(pair.image, page=pair.page, alpha=pair.alpha)
+
+
+def read_mask_of(pair: Pair, decoder: Decoder) -> Integer[np.ndarray, "*space"]:
     """The values of a pair's mask, read or drawn. Raises ImageError or MissingError for an unreadable file."""
-    return draw(pair.outlines) if pair.outlines is not None else files.read_mask(pair.mask, page=pair.page)
+    return decoder.mask(pair.mask, page=pair.page, outlines=pair.outlines)
 
 
 def in_channels(image: Num[np.ndarray, "c *space"], channels: int | None) -> Num[np.ndarray, "k *space"]:
     """The image with so many channels, where that changes nothing: gray saved as RGB and back; else as it is."""
-    if channels == 1 and image.shape[0] == 3 and all(np.array_equal(image[0], other) for other in image[1:]):
+    if channels == 1 and image.shape[0] == 3 and all(same(image[0], other) for other in image[1:]):
         return image[:1]
     if channels == 3 and image.shape[0] == 1:
-        return np.repeat(image, 3, axis=0)
+        return np.broadcast_to(image, (3, *image.shape[1:]))
     return image
 
 
-def load_example(pair: Pair, legend: Legend, channels: int | None = None) -> Example:
+def load_example(pair: Pair, legend: Legend, channels: int | None = None, decoder: Decoder = IN_MEMORY) -> Example:
     """Read one pair; gray and RGB become one another where `channels` asks for it.
 
     Raises ImageError for an unreadable file, DataError for a mask that does not fit.
     """
-    image = files.read(pair.image, page=pair.page, alpha=pair.alpha)
-    mask = read_mask_of(pair)
-    labels = to_classes(mask, legend, pair.mask_told)
+    image, mask = read_image_of(pair, decoder), read_mask_of(pair, decoder)
+    labels = to_classes(mask, legend, pair.mask_told, decoder.new)
     if image.array.shape[1:] != labels.shape:
         raise DataError(size_fault(pair, image.array.shape[1:], labels.shape).line)
     spacing = None if image.spacing is None else tuple(float(edge) for edge in image.spacing)
     objects = None
     if legend.kind == "instances":
-        objects = np.where(labels == 1, mask, 0).astype(np.int32)
+        objects = decoder.new(mask.shape, np.int32)
+        for part, value, label in zip(parts(objects), parts(mask), parts(labels), strict=True):
+            part[...] = np.where(label == 1, value, 0)
         if pair.markers is not None:
-            labels = np.where(unpainted(objects, _markers_of(pair, objects.shape)), np.uint8(IGNORE), labels)
+            labels[unpainted(objects, _markers_of(pair, objects.shape))] = IGNORE
     pixels, is_ct = in_channels(image.array, channels), in_hounsfield(pair.image)
     return Example(pair.name, pixels, labels, spacing, pair.group, objects, image.unit, hounsfield=is_ct)
 
@@ -273,11 +286,12 @@ def load_examples(
     legend: Legend,
     progress: Callable[[int, int], None] | None = None,
     channels: int | None = None,
+    decoder: Decoder = IN_MEMORY,
 ) -> list[Example]:
     """Read all pairs in order; `progress(done, total)` is called after each."""
     examples = []
     for done, pair in enumerate(pairs, 1):
-        examples.append(load_example(pair, legend, channels))
+        examples.append(load_example(pair, legend, channels, decoder))
         if progress is not None:
             progress(done, len(pairs))
     return examples

@@ -15,12 +15,15 @@ from jaxtyping import Integer
 from useg.data.legend import MAX_CLASSES, Entry, Legend, count_values, in_colours, is_noisy, listing, value_text
 from useg.errors import DataError, extra
 from useg.images.image import COLOUR
+from useg.parts import middle
 from useg.pictures.palette import class_colours
 
 MAX_GRAYS = 8
 """So many unevenly spaced values (0, 128, 255) are taken as classes."""
 MAX_COLOURS = 256
 """Of a picture taken for a mask, so many colours are kept: enough to see that it is none."""
+MOST_PIXELS = 1 << 26
+"""Of a larger mask the middle is looked at for pieces."""
 SPARSE_REMEDY = (
     "paint pieces of true background too (masks of 0 not annotated, 1 background, 2 objects) and say "
     "--unlabelled ignore, or, if all that is unpainted is background, say --unlabelled background"
@@ -63,6 +66,7 @@ def survey(mask: Integer[np.ndarray, "*space"], path: Path) -> Seen:
             from skimage import measure
 
         # mypy: scikit-image has no annotations
+        mask = mask[middle(mask.shape, MOST_PIXELS)]
         pieces, number = measure.label(  # type: ignore[no-untyped-call]
             mask, background=0, connectivity=mask.ndim, return_num=True
         )

@@ -1,10 +1,10 @@
 """What the values of masks mean: classes, ids of objects, and pixels that nobody annotated."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from useg.errors import DataError, SettingsError
 from useg.images.image import COLOUR
 from useg.labels import IGNORE
+from useg.parts import parts
 from useg.pictures.palette import class_colours
+from useg.scratch import New
 
 MAX_CLASSES = 64
 """Values 0..63 at most are classes; more are ids of objects or the grays of a picture."""
@@ -22,8 +24,6 @@ NEAR = 32
 """How far from 0 and 255 compression moves the pixels of a binary mask, but for a few along the borders."""
 NOISE = 0.05
 """At most this share of a noisy binary mask lies further from both."""
-CHUNK = 1 << 22
-"""Pixels counted at once: numpy's bincount copies its input to 64-bit integers."""
 
 
 class Legend(BaseModel):
@@ -85,10 +85,9 @@ class Entry:
 
 def count_values(labels: Integer[np.ndarray, "*space"]) -> dict[int, int]:
     """Pixels of each value, in ascending order of the values, with memory for one chunk of pixels only."""
-    flat = labels.reshape(-1)
     total: Counter[int] = Counter()
-    for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK]
+    for each in parts(labels):  # numpy's bincount copies its input to 64-bit integers
+        part = each.reshape(-1)
         if part.dtype.kind == "u" and part.dtype.itemsize <= 2:
             counts = np.bincount(part)
             values = np.flatnonzero(counts)
@@ -154,21 +153,36 @@ def listing(values: Sequence[int]) -> str:
     return ", ".join(words) if len(words) <= 6 else f"{words[0]}, {words[1]} ... {words[-1]}"
 
 
-def to_classes(mask: Integer[np.ndarray, "*space"], legend: Legend, path: Path) -> UInt8[np.ndarray, "*space"]:
+def to_classes(
+    mask: Integer[np.ndarray, "*space"],
+    legend: Legend,
+    path: Path,
+    new: New = np.empty,
+) -> UInt8[np.ndarray, "*space"]:
     """Turn the values of a mask file into classes 0..K-1 and IGNORE.
 
     With two classes of which the first is 0, masks of {0, 1} and {0, 255} are both understood, whichever the
     legend was made from, and the noise of a compressed {0, 255} is cleaned. Raises DataError for any other value
     that the legend does not know.
+
+    The result is an array that `new` makes, filled part by part.
     """
-    if legend.coloured:
-        grays = (mask > 0) & (mask < 256)
-        mask = np.where(grays, COLOUR + 0x10101 * mask.astype(np.int32), mask)
     present = count_values(mask)
+    labels, convert = new(mask.shape, np.uint8), _conversion(mask.dtype, present, legend, path)
+    for part, value in zip(parts(labels), parts(mask), strict=True):
+        part[...] = convert(value)
+    return labels
+
+
+def _conversion(
+    dtype: np.dtype[Any], present: Mapping[int, int], legend: Legend, path: Path
+) -> Callable[[Integer[np.ndarray, "*space"]], UInt8[np.ndarray, "*space"]]:
+    """What turns values of a mask that holds those that are `present` into classes."""
+    if legend.coloured:
+        present = in_colours(present)
     binary = legend.kind == "classes" and legend.values in ([0, 1], [0, 255]) and legend.ignore is None
     if binary and is_noisy(present, path):
-        cleaned: np.ndarray = (mask > 127).astype(np.uint8)
-        return cleaned
+        return lambda mask: (mask > 127).astype(np.uint8)
     of_file = dict(zip(legend.values, range(legend.classes), strict=True))
     if legend.kind == "instances":
         of_file = {value: int(value != 0) for value in present if value >= 0}
@@ -186,10 +200,17 @@ def to_classes(mask: Integer[np.ndarray, "*space"], legend: Legend, path: Path) 
             f"paint them as one of those, or, if it means not annotated, train with --ignore {value_text(value)}"
         )
     classes = np.array([of_file[value] for value in present], np.uint8)
-    if mask.dtype.kind == "u" and mask.dtype.itemsize <= 2:
-        table = np.zeros(np.iinfo(mask.dtype).max + 1, np.uint8)
+    if legend.coloured:
+        colours = np.array(list(present), np.int32)
+        return lambda mask: classes[np.searchsorted(colours, _in_colour(mask))]
+    if dtype.kind == "u" and dtype.itemsize <= 2:
+        table = np.zeros(np.iinfo(dtype).max + 1, np.uint8)
         table[list(present)] = classes
-        labels: np.ndarray = table[mask]
-    else:
-        labels = classes[np.searchsorted(np.array(list(present), mask.dtype), mask)]
-    return labels
+        return lambda mask: table[mask]
+    values = np.array(list(present), dtype)
+    return lambda mask: classes[np.searchsorted(values, mask)]
+
+
+def _in_colour(mask: Integer[np.ndarray, "*space"]) -> Integer[np.ndarray, "*space"]:
+    """As `in_colours`, of pixels."""
+    return np.where((mask > 0) & (mask < 256), COLOUR + 0x10101 * mask.astype(np.int32), mask)

@@ -1,11 +1,13 @@
 """Do classes lie in a fixed order along an axis, such as front and back of an organ? Then mirrored images mislead."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 
 from useg.data.dataset import Example
+from useg.parts import count_along
 
 CERTAIN = 0.95
 """In so many of the images two classes must lie the same way round."""
@@ -33,8 +35,7 @@ def _places(labels: np.ndarray, classes: int) -> np.ndarray:
     places = np.full((classes, labels.ndim, 3), np.nan)
     for k in range(1, classes):
         for axis in range(labels.ndim):
-            others = tuple(a for a in range(labels.ndim) if a != axis)
-            counts = np.count_nonzero(labels == k, axis=others)
+            counts = count_along(labels, axis, partial(np.equal, k))
             if where := np.flatnonzero(counts).tolist():
                 places[k, axis] = np.average(np.arange(len(counts)), weights=counts), where[0], where[-1]
     return places

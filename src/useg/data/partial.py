@@ -8,14 +8,28 @@ import numpy as np
 from jaxtyping import Bool, Int32, Integer, UInt8
 
 from useg.labels import IGNORE
+from useg.parts import parts
+from useg.scratch import New
 
 
-def leave_out(labels: UInt8[np.ndarray, "*size"], *, whole: bool, margin: int) -> UInt8[np.ndarray, "*size"]:
-    """The labels, background taken for not annotated: in the `whole` image, or within `margin` pixels of its edges."""
-    unknown = labels == 0
+def leave_out(
+    labels: UInt8[np.ndarray, "*size"],
+    *,
+    whole: bool,
+    margin: int,
+    new: New = np.empty,
+) -> UInt8[np.ndarray, "*size"]:
+    """The labels, background taken for not annotated: in the `whole` image, or within `margin` pixels of its edges.
+
+    The result is an array that `new` makes.
+    """
+    left = new(labels.shape, np.uint8)
+    for part, known in zip(parts(left), parts(labels), strict=True):
+        part[...] = np.where(known == 0, np.uint8(IGNORE), known)
     if not whole:
-        unknown[tuple(slice(margin, max(margin, n - margin)) for n in labels.shape)] = False
-    return np.where(unknown, np.uint8(IGNORE), labels)
+        inner = tuple(slice(margin, max(margin, n - margin)) for n in labels.shape)
+        left[inner] = labels[inner]
+    return left
 
 
 def unpainted(objects: Int32[np.ndarray, "*size"], markers: Integer[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:

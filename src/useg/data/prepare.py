@@ -1,14 +1,20 @@
-"""A data set's folder -> images to train on and images to judge with, checked and in memory."""
+"""A data set's folder -> images to train on and images to judge with, checked and read."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+
+from useg import machine
 from useg.data.check import Check, check_pairs
-from useg.data.dataset import Example, load_examples
+from useg.data.dataset import IN_MEMORY, Example, load_examples
+from useg.data.decode import Decoder
 from useg.data.folds import fold_splits
 from useg.data.known import hold_out_unseen
 from useg.data.layouts import Layout, find_layout
@@ -18,16 +24,21 @@ from useg.data.problem import Problem
 from useg.data.share import take_share
 from useg.data.splits import Split, split
 from useg.data.stacks import Pages, warn_of_one_stack
-from useg.errors import DataError
+from useg.errors import DataError, ImageError, MissingError
+from useg.images import files
+from useg.images.image import MAX_BYTES, Header
+from useg.scratch import New
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """A data set in memory, nothing held out yet.
+    """A data set that was read, nothing held out yet.
 
     Attributes:
         legend: what its masks mean. examples: of its images; apart: of those that it sets apart itself, in `val/`.
         check: what the check found. layout: how the files are arranged.
+        on_disk: bytes of what was decoded onto a disk, for it is too large for memory; else 0.
+        new: makes arrays there.
     """
 
     legend: Legend
@@ -35,6 +46,8 @@ class Annotated:
     apart: list[Example]
     check: Check
     layout: Layout
+    on_disk: int = 0
+    new: New = np.empty
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Prepared:
         legend: what its masks mean. parts: to train on and to judge with.
         check: what the check found. layout: how the files are arranged.
         problems: those of the check, and images on both sides that are nearly identical.
+        on_disk, new: see `Annotated`.
     """
 
     legend: Legend
@@ -52,6 +66,8 @@ class Prepared:
     check: Check
     layout: Layout
     problems: list[Problem]
+    on_disk: int = 0
+    new: New = np.empty
 
 
 def read_annotated(
@@ -61,6 +77,8 @@ def read_annotated(
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
     alpha: bool = False,
     pages: Pages = "images",
+    scratch: Path | None = None,
+    max_memory: int | None = None,
 ) -> Annotated:
     """Check the data set in `folder` and read it.
 
@@ -71,12 +89,21 @@ def read_annotated(
         unlabelled: whether 0 is background or not annotated, see `check_pairs`.
         alpha: whether alpha is a channel of the images.
         pages: whether the pages of a stack are images, or one volume.
+        scratch: on the disk of this folder, without a name, all is kept where it is too large for memory: together, or
+            one image for `MAX_BYTES`. None reads it into memory.
+        max_memory: bytes that all images and masks together may take there; None is half of what is free.
 
     Raises:
         DataError, ImageError, MissingError: the data cannot be trained on.
+        OutputError: they are too large for memory, and for the disk.
     """
     layout = find_layout(folder, alpha=alpha, pages=pages)
-    check = check_layout(layout, ignore=ignore, kind=None if masks == "auto" else masks, unlabelled=unlabelled)
+    headers = _headers_of(layout)
+    room, size = max_memory or machine.free_memory() // 2, sum(map(_decoded_bytes, headers))
+    on_disk = scratch is not None and (size > room or any(header.nbytes > MAX_BYTES for header in headers))
+    decoder = Decoder(scratch, needed=size) if on_disk else IN_MEMORY
+    kind = None if masks == "auto" else masks
+    check = check_layout(layout, ignore=ignore, kind=kind, unlabelled=unlabelled, decoder=decoder)
     check.raise_errors()
     legend = check.legend
     assert legend is not None  # without errors there is a legend
@@ -85,10 +112,33 @@ def read_annotated(
     if not pairs:
         raise DataError(f"{folder}: no image is left to train on; `useg check {folder}` says why")
     examples, apart = (
-        _unknown_where_unpainted(load_examples(part, legend, channels=check.channels), check)
+        _unknown_where_unpainted(load_examples(part, legend, channels=check.channels, decoder=decoder), check, decoder)
         for part in (pairs, held_out)
     )
-    return Annotated(legend, examples, apart, check, layout)
+    return Annotated(legend, examples, apart, check, layout, size if on_disk else 0, decoder.new)
+
+
+def _headers_of(layout: Layout) -> list[Header]:
+    """Of the images; those that cannot be read are left out."""
+    headers = []
+    for pair in (*layout.train, *layout.val):
+        with suppress(ImageError, MissingError):
+            headers.append(files.read_header(pair.image, page=pair.page))
+    return headers
+
+
+def _decoded_bytes(header: Header) -> int:
+    """Bytes of an image with its mask and labels."""
+    return header.nbytes + 2 * math.prod(header.size)
+
+
+def decoder_of(layout: Layout, scratch: Path) -> Decoder:
+    """Reads one pair after the other: into memory, or where one is too large for that, on the disk of a folder."""
+    headers = _headers_of(layout)
+    largest = max(map(_decoded_bytes, headers), default=0)
+    if largest <= machine.free_memory() // 2 and all(header.nbytes <= MAX_BYTES for header in headers):
+        return IN_MEMORY
+    return Decoder(scratch, needed=largest, keep=False)
 
 
 Reader = Callable[
@@ -142,7 +192,8 @@ def prepare(
         train = take_share(parts.train, share)
         told = f"{parts.reason}; {len(train)} of the other {len(parts.train)} are trained on"
         parts = Split(train, parts.validation, told)
-    return Prepared(found.legend, parts, check, layout, [*check.problems, *_leaks(parts, check)])
+    problems = [*check.problems, *_leaks(parts, check)]
+    return Prepared(found.legend, parts, check, layout, problems, found.on_disk, found.new)
 
 
 def _pooled(found: Annotated) -> list[Example]:
@@ -151,13 +202,12 @@ def _pooled(found: Annotated) -> list[Example]:
     return [*found.examples, *(replace(e, name=f"val/{e.name}") if e.name in names else e for e in found.apart)]
 
 
-def _unknown_where_unpainted(examples: list[Example], check: Check) -> list[Example]:
+def _unknown_where_unpainted(examples: list[Example], check: Check, decoder: Decoder) -> list[Example]:
     """Where objects are left out, in some images or along the edges of all, what is unpainted is not annotated."""
     if not check.partial and not check.margin:
         return examples
-    return [
-        replace(e, labels=leave_out(e.labels, whole=e.name in check.partial, margin=check.margin)) for e in examples
-    ]
+    how: dict[str, Any] = {"margin": check.margin, "new": decoder.new}
+    return [replace(e, labels=leave_out(e.labels, whole=e.name in check.partial, **how)) for e in examples]
 
 
 def check_layout(
@@ -167,6 +217,7 @@ def check_layout(
     kind: Literal["classes", "instances"] | None = None,
     unlabelled: Literal["auto", "background", "ignore"] = "auto",
     progress: Callable[[int, int], None] | None = None,
+    decoder: Decoder = IN_MEMORY,
 ) -> Check:
     """Check all images that training would see, those of `val/` included; see `check_pairs`."""
     pairs = [*layout.train, *layout.val]
@@ -180,6 +231,7 @@ def check_layout(
         entries=layout.entries,
         folder=layout.folder,
         progress=progress,
+        decoder=decoder,
     )
     return replace(found, problems=[*found.problems, *warn_of_one_stack(pairs)])
 

@@ -1,10 +1,11 @@
 """A contact sheet of what training would see: some images, beside them their masks painted over."""
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Bool, Integer, UInt8
 
 from useg.data.check import Check
-from useg.data.dataset import evenly, load_example
+from useg.data.dataset import IN_MEMORY, evenly, load_example
+from useg.data.decode import Decoder
 from useg.data.partial import leave_out
 from useg.errors import DataError, ImageError, MissingError
 from useg.labels import IGNORE
@@ -20,10 +21,10 @@ TILE = 320
 BORDERS = BorderSettings()
 
 
-def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
+def preview(check: Check, decoder: Decoder = IN_MEMORY) -> UInt8[np.ndarray, "height width 3"] | None:
     """Up to 12 images, evenly spread over the set; None where the masks have no legend or nothing can be read.
 
-    One image is in memory at a time, and a small picture of it stays.
+    One image is read at a time, by `decoder`, and a small picture of it stays.
     """
     if check.legend is None or not check.used:
         return None
@@ -32,7 +33,7 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
     colours = [*check.legend.palette, IGNORED] if check.legend.classes == 1 else check.legend.palette
     for pair in (check.used[i] for i in evenly(len(check.used), MOST_IMAGES)):
         try:
-            example = load_example(pair, check.legend, check.channels)
+            example = load_example(pair, check.legend, check.channels, decoder)
         except (DataError, ImageError, MissingError):
             continue  # a problem of its own, told by the check
         image, labels, objects = example.image, example.labels, example.objects
@@ -40,7 +41,7 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
         if objects is not None:
             labels = leave_out(labels, whole=pair.name in check.partial, margin=check.margin)
         if not flat:  # the three planes that show most of what is annotated
-            sheet = sheet_of(labels.shape, fullest((labels > 0) & (labels != IGNORE)), example.spacing)
+            sheet = sheet_of(labels.shape, fullest(labels, _foreground), example.spacing)
             image, labels = sheet.draw(image, np.nan), sheet.draw(labels)
             objects = None if objects is None else sheet.draw(objects)
         step = max(1, max(labels.shape) // (2 * TILE))
@@ -63,6 +64,10 @@ def preview(check: Check) -> UInt8[np.ndarray, "height width 3"] | None:
     if check.legend.ignore is not None:
         legend.append(("not annotated", IGNORED))
     return contact_sheet(rows, tile=TILE, legend=legend)
+
+
+def _foreground(labels: UInt8[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
+    return (labels > 0) & (labels != IGNORE)
 
 
 def _weights(objects: Integer[np.ndarray, "y x"], step: int) -> UInt8[np.ndarray, "y x 3"]:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -23,6 +24,7 @@ from useg.data.augment import (
 from useg.data.border_fields import KeptFields
 from useg.data.dataset import Example
 from useg.labels import IGNORE
+from useg.parts import count, find, parts
 from useg.unet.borders import part_objects, weigh
 from useg.unet.normalise import NormaliseSettings, measure
 
@@ -83,7 +85,7 @@ def join(samples: Sequence[Sample]) -> Batch:
 
 
 class Sampler:
-    """Draws samples from annotated images that are held in memory, in their own pixel type.
+    """Draws samples from annotated images, in their own pixel type.
 
     Args:
         examples: images `C Y X` with labels `Y X`, or volumes `C Z Y X` with labels `Z Y X`.
@@ -168,11 +170,14 @@ class Sampler:
         """Images that hold the class, each with some of its pixels."""
         found = []
         for which, example in enumerate(self.examples):
-            pixels = np.argwhere(example.labels == label).astype(np.int32)
-            if len(pixels) > POSITIONS:
-                pixels = pixels[np.random.default_rng([which, label]).choice(len(pixels), POSITIONS, replace=False)]
-            if len(pixels):
-                found.append((which, pixels))
+            labels, holds = example.labels, partial(np.equal, label)
+            if not (pixels := count(labels, holds)):
+                continue
+            ranks = np.arange(min(pixels, POSITIONS))
+            if pixels > POSITIONS:
+                ranks = np.random.default_rng([which, label]).choice(pixels, POSITIONS, replace=False)
+            places = np.unravel_index(find(labels, holds, ranks), labels.shape)
+            found.append((which, np.stack(places, axis=1).astype(np.int32)))
         return found
 
     def _inner(self, field: Float[np.ndarray, "d *crop"]) -> Float[np.ndarray, "d *inner"]:
@@ -182,7 +187,9 @@ class Sampler:
 
 def class_shares(examples: Sequence[Example], classes: int) -> Float[np.ndarray, " k"]:
     """Share of each class among all annotated pixels."""
-    counts = sum(np.bincount(e.labels.ravel(), minlength=IGNORE + 1)[:classes] for e in examples)
+    counts = sum(
+        np.bincount(part.ravel(), minlength=IGNORE + 1)[:classes] for e in examples for part in parts(e.labels)
+    )
     return np.asarray(counts) / max(1, int(np.sum(counts)))
 
 

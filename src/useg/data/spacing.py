@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from useg.data.dataset import Example
+from useg.scratch import New
 
 SAME_SIZE = 1.1
 """Pixel sizes up to this ratio are taken for the same."""
@@ -37,19 +38,19 @@ def scaled_size(size: Sequence[int], spacing: Sequence[float], to: Sequence[floa
     return tuple(max(1, round(n * a / b)) for n, a, b in zip(size, spacing, to, strict=True))
 
 
-def to_common_spacing(examples: Sequence[Example]) -> tuple[list[Example], str]:
+def to_common_spacing(examples: Sequence[Example], new: New = np.empty) -> tuple[list[Example], str]:
     """Volumes as training sees them, all with voxels of the common size, and a sentence where any had to be scaled.
 
     Gray values are linear in between and averaged where a volume shrinks, in their own type; labels and ids are those
-    of the nearest voxel. Images, and volumes without a common size and its unit, stay as they are; so do those that
-    have it.
+    of the nearest voxel; they lie in arrays that `new` makes. Images, and volumes without a common size and its unit,
+    stay as they are; so do those that have it.
     """
     target = common_spacing(examples)
     if target is None or examples[0].unit is None or examples[0].labels.ndim == 2:
         return list(examples), ""
     if any(largest_ratio(e.spacing, target) > LARGEST_RATIO for e in examples if e.spacing):
         return list(examples), f"voxels: their sizes differ by more than {LARGEST_RATIO:g} times, so none are scaled"
-    scaled = [_scaled(example, target) for example in examples]
+    scaled = [_scaled(example, target, new) for example in examples]
     changed = [old for old, new in zip(examples, scaled, strict=True) if old is not new]
     if not changed:
         return scaled, ""
@@ -61,7 +62,7 @@ def to_common_spacing(examples: Sequence[Example]) -> tuple[list[Example], str]:
     )
 
 
-def _scaled(example: Example, target: tuple[float, ...]) -> Example:
+def _scaled(example: Example, target: tuple[float, ...], new: New) -> Example:
     assert example.spacing is not None
     size = scaled_size(example.labels.shape, example.spacing, target)
     if size == example.labels.shape:
@@ -69,11 +70,13 @@ def _scaled(example: Example, target: tuple[float, ...]) -> Example:
     image = resize(example.image, size)
     if example.image.dtype.kind != "f":
         np.rint(image, out=image)
+    kept = new(image.shape, example.image.dtype)
+    np.copyto(kept, image, casting="unsafe")
     return replace(
         example,
-        image=image.astype(example.image.dtype),
-        labels=_nearest(example.labels, size),
-        objects=None if example.objects is None else _nearest(example.objects, size),
+        image=kept,
+        labels=_nearest(example.labels, size, new),
+        objects=None if example.objects is None else _nearest(example.objects, size, new),
         spacing=target,
         original=example,
     )
@@ -96,6 +99,9 @@ def resize(array: Shaped[np.ndarray, "c *size"], size: Sequence[int]) -> Float32
     return np.asarray(result.clip(finite.min(), finite.max()), np.float32)
 
 
-def _nearest(labels: Shaped[np.ndarray, "*size"], size: Sequence[int]) -> Shaped[np.ndarray, "*other"]:
-    places = [(2 * np.arange(m) + 1) * n // (2 * m) for n, m in zip(labels.shape, size, strict=True)]
-    return labels[np.ix_(*places)]
+def _nearest(labels: Shaped[np.ndarray, "*size"], size: tuple[int, ...], new: New) -> Shaped[np.ndarray, "*other"]:
+    first, *others = [(2 * np.arange(m) + 1) * n // (2 * m) for n, m in zip(labels.shape, size, strict=True)]
+    found = new(size, labels.dtype)
+    for plane, place in zip(found, first, strict=True):
+        plane[...] = labels[place][np.ix_(*others)]
+    return found

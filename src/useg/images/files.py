@@ -14,7 +14,7 @@ from useg.errors import ImageError, MissingError
 from useg.images import dicom, geotiff, raster, tiff, tiff_write
 from useg.images.formats import SUFFIXES, format_of, suffix_of, writer_of
 from useg.images.image import MAX_BYTES, About, Header, Image, OnMap, as_labels
-from useg.images.windows import Windows, of_image, pick_level
+from useg.images.windows import Windows, of_image, pick_level, windows_of
 
 
 def is_image_file(path: str | os.PathLike[str]) -> bool:
@@ -120,6 +120,31 @@ def open_windows(path: str | os.PathLike[str], *, alpha: bool = False, level: in
         windows = of_image(read(path, alpha=alpha))
         pick_level(path, windows.levels, level)
     return replace(windows, again=partial(open_windows, path, alpha=alpha, level=level))
+
+
+def open_once(path: str | os.PathLike[str], *, alpha: bool = False) -> Windows:
+    """Open an image to read all of it in parts, see `Windows.bands`: as `open_windows`, and NIfTI in parts too."""
+    path = Path(path)
+    found = format_of(path).open_once
+    return found(path) if found else open_windows(path, alpha=alpha)
+
+
+def open_mask(path: str | os.PathLike[str]) -> Windows:
+    """Open a mask to read all of it in parts: one channel, the numbers that `read_mask` gives.
+
+    What holds one whole number a pixel is read in parts, where `open_once` can; all else is decoded whole, here.
+
+    Raises:
+        MissingError, MissingExtraError, ImageError: as for `read_mask`.
+    """
+    path = Path(path)
+    found = format_of(path)
+    if opening := found.open_once or found.open_windows:
+        windows = opening(path, indices=True)
+        if windows.header.channels == 1 and windows.header.dtype.kind in "iu":
+            return windows
+        windows.close()
+    return windows_of(read_mask(path)[None], path=path)
 
 
 def level_headers(path: str | os.PathLike[str]) -> list[Header]:

@@ -37,7 +37,12 @@ class _WriteLabels(Protocol):
 
 @runtime_checkable
 class _OpenWindows(Protocol):
-    def __call__(self, path: Path, *, alpha: bool = False, level: int = 0) -> Windows: ...
+    def __call__(self, path: Path, *, indices: bool = False, alpha: bool = False, level: int = 0) -> Windows: ...
+
+
+@runtime_checkable
+class _OpenOnce(Protocol):
+    def __call__(self, path: Path, *, indices: bool = False, alpha: bool = False) -> Windows: ...
 
 
 @runtime_checkable
@@ -57,6 +62,7 @@ class Format:
     write_labels: _WriteLabels
     alpha: bool = False  # whether its `read` can keep alpha as a channel
     open_windows: _OpenWindows | None = None  # None: it is decoded whole
+    open_once: _OpenOnce | None = None  # None: as `open_windows`
     write_stored: _WriteStored | None = None  # None: it is written from memory
 
 
@@ -114,7 +120,15 @@ FORMATS = (
         open_windows=npy.open_windows,
         write_stored=npy.write_stored,
     ),
-    Format((".nii.gz", ".nii"), (".nii.gz", ".nii"), nifti.opens, nifti.read, nifti.read_header, nifti.write_labels),
+    Format(
+        (".nii.gz", ".nii"),
+        (".nii.gz", ".nii"),
+        nifti.opens,
+        nifti.read,
+        nifti.read_header,
+        nifti.write_labels,
+        open_once=nifti.open_once,
+    ),
     Format((".nrrd", ".nhdr"), (".nrrd",), nrrd.opens, nrrd.read, nrrd.read_header, nrrd.write_labels),
     Format((".dcm", ".dicom", ".ima"), (".dcm",), dicom.opens, dicom.read, dicom.read_header, dicom.write_labels),
     Format(

@@ -64,14 +64,14 @@ def read_header(path: Path) -> Header:
     return replace(header, **_on_map(path, header))
 
 
-def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
+def open_windows(path: Path, *, indices: bool = False, alpha: bool = False, level: int = 0) -> Windows:
     """Open a file, or one of its overviews; see `useg.images.tiff_windows.open_windows`.
 
     Raises:
         MissingExtraError: rasterio is not installed.
         ImageError: the file is damaged, or cannot be read in windows.
     """
-    windows = tiff_windows.open_windows(path, alpha=alpha, level=level)
+    windows = tiff_windows.open_windows(path, indices=indices, alpha=alpha, level=level)
     first, *lower = windows.levels
     first = replace(first, **_on_map(path, first))
     levels = (first, *(reduced(first, each) for each in lower))

@@ -9,8 +9,9 @@ standard orientation, the affine says which way they lie.
 import gzip
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from useg.errors import ImageError, extra
 from useg.images.image import MAX_BYTES, About, Header, Image, InBody, check_claim
 from useg.images.polite import decoding, encoding
+from useg.images.windows import Window, Windows, of_image
 
 _GZIP = b"\x1f\x8b"
 _GZIP_RATIO = 1032  # the most that deflate can shrink
@@ -67,6 +69,37 @@ def read_header(path: Path) -> Header:
     """
     with decoding(path), _opened(path) as file:
         return _header(path, file)
+
+
+def open_once(path: Path, *, indices: bool = False, alpha: bool = False) -> Windows:
+    """Open a file to be read once, slices of it at a time, from the first to the last.
+
+    Args:
+        path: the file.
+        indices, alpha: no difference here.
+
+    Raises:
+        MissingExtraError, ImageError: as for `read_header`; or several channels are gzipped, which lie one behind the
+            other, and are too large to be read whole.
+    """
+    with decoding(path), ExitStack() as opened:
+        file = opened.enter_context(_opened(path))
+        header = _header(path, file)
+        check_claim(path, header, max_bytes=None, file_bytes=None)
+        plain = len(header.size) == 3 and not file.get_data_dtype().fields
+        if not plain or (header.channels > 1 and _is_zipped(file)):
+            return of_image(read(path))
+        chunk = (1, *header.size[1:])
+        lock, close = Lock(), opened.pop_all().close
+
+    def fetch(window: Window) -> np.ndarray:
+        # As the file has its axes: x first, and one of channels where there are any.
+        channels = (slice(None),) * (file.ndim - 3)
+        with lock:
+            part = np.asanyarray(file.dataobj[(*reversed(window), *channels)])
+        return part.reshape(*part.shape[:3], header.channels).transpose(3, 2, 1, 0)
+
+    return Windows(path, header, chunk, (header,), fetch, close, in_order=True)
 
 
 def write_labels(path: Path, labels: Integer[np.ndarray, "*space"], about: About) -> None:
@@ -138,10 +171,13 @@ def _header(path: Path, file: Any) -> Header:
 def _check_bytes(path: Path, file: Any, stored: int) -> None:
     """Hold the size that the header claims against the file."""
     there = path.stat().st_size
-    zipped = file.dataobj.file_like.__class__.__name__ == "GzipFile"
     ends = int(file.dataobj.offset) + stored
-    if ends > there * (_GZIP_RATIO if zipped else 1):
+    if ends > there * (_GZIP_RATIO if _is_zipped(file) else 1):
         raise ImageError(f"{path}: its header says {ends} bytes of pixels, the file has {there}; it is incomplete")
+
+
+def _is_zipped(file: Any) -> bool:
+    return file.dataobj.file_like.__class__.__name__ == "GzipFile"
 
 
 def _frame(header: Any) -> str:

@@ -60,11 +60,12 @@ def read_header(path: Path) -> Header:
         return _header(path, stream, indices=False)[0]
 
 
-def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
+def open_windows(path: Path, *, indices: bool = False, alpha: bool = False, level: int = 0) -> Windows:
     """Map an array into memory.
 
     Args:
         path: the file.
+        indices: read it as a mask, see above.
         alpha: no difference here: nothing tells which channel that is.
         level: 0, for there are no others.
 
@@ -73,7 +74,7 @@ def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
     """
     with decoding(path):
         with path.open("rb") as stream:
-            header, shape, order = _header(path, stream, indices=False)
+            header, shape, order = _header(path, stream, indices=indices)
         check_claim(path, header, max_bytes=None, file_bytes=None)
         pick_level(path, (header,), level)
         array = np.lib.format.open_memmap(path, mode="r").reshape(shape).transpose(order)

@@ -85,11 +85,12 @@ def read_header(path: Path) -> Header:
         return _header(path, _levels(path)[0])
 
 
-def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
+def open_windows(path: Path, *, indices: bool = False, alpha: bool = False, level: int = 0) -> Windows:
     """Open a level of the image. A chunk that is not stored reads as the array's fill value, as the format has it.
 
     Args:
         path: the folder.
+        indices: no difference here: a label image holds plain numbers.
         alpha: no difference here: there is none.
         level: of the pyramid; 0 is the full resolution.
 

@@ -61,8 +61,8 @@ def read_header(path: Path) -> Header:
         return windows.header
 
 
-def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
-    """Open a level of a slide; see `useg.images.tiff_windows.open_windows`.
+def open_windows(path: Path, *, indices: bool = False, alpha: bool = False, level: int = 0) -> Windows:
+    """Open a level of a slide, which has no palette; see `useg.images.tiff_windows.open_windows`.
 
     Raises:
         MissingExtraError: tiffslide is not installed.

@@ -30,11 +30,12 @@ _JPEG = {6, 7, 34892, 33007}
 """Compressions whose tables may stand apart from the strips and tiles."""
 
 
-def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
+def open_windows(path: Path, *, indices: bool = False, alpha: bool = False, level: int = 0) -> Windows:
     """Open a TIFF of any kind, or one level of its pyramid.
 
     Args:
         path: the file.
+        indices: give the palette's indices instead of its colours, as a mask wants.
         alpha: keep the samples marked as alpha as channels.
         level: of the pyramid; 0 is the full resolution.
 
@@ -46,21 +47,21 @@ def open_windows(path: Path, *, alpha: bool = False, level: int = 0) -> Windows:
         file = tifffile.TiffFile(path, _multifile=False)
         try:
             series, layout = first_series(path, file)
-            levels = level_headers(path, file, series, alpha=alpha)
-            return of_series(path, file, series, layout, levels, alpha=alpha, level=level)
+            levels = level_headers(path, file, series, indices=indices, alpha=alpha)
+            return of_series(path, file, series, layout, levels, indices=indices, alpha=alpha, level=level)
         except BaseException:
             file.close()
             raise
 
 
 def level_headers(
-    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, *, alpha: bool
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, *, indices: bool = False, alpha: bool
 ) -> tuple[Header, ...]:
     """The header of each level of a pyramid; a level with other axes or samples than the first ends it."""
     found: list[Header] = []
     for each in series.levels:
         layout = layout_of(path, each.axes, each.shape)
-        header = header_of(file, each, layout, alpha=alpha)
+        header = header_of(file, each, layout, indices=indices, alpha=alpha)
         if found:
             like = found[0]
             if (header.channels, header.axes, header.dtype) != (like.channels, like.axes, like.dtype):
@@ -77,6 +78,7 @@ def of_series(
     layout: Layout,
     levels: tuple[Header, ...],
     *,
+    indices: bool = False,
     alpha: bool,
     level: int,
 ) -> Windows:
@@ -98,7 +100,7 @@ def of_series(
         chunk = (1,) * len(header.size)
 
         def fetch(window: Window) -> np.ndarray:
-            return shown(layout.sorted(mapped[layout.selection(window)]), page, alpha=alpha)
+            return shown(layout.sorted(mapped[layout.selection(window)]), page, indices=indices, alpha=alpha)
 
     elif pages is not None and not turned:
         # One piece is decoded once and kept.
@@ -106,12 +108,13 @@ def of_series(
         chunk = (*((1,) * (len(header.size) - 2)), *((1, 1) if kept else pages.chunk))
 
         def fetch(window: Window) -> np.ndarray:
-            return shown(layout.sorted(pages.read(layout.selection(window))), page, alpha=alpha)
+            found = layout.sorted(pages.read(layout.selection(window)))
+            return shown(found, page, indices=indices, alpha=alpha)
 
     elif series is file.series[0]:
         check(path, file, series, header, MAX_BYTES)
         chunk = (1,) * len(header.size)
-        whole = cache(partial(read, path, alpha=alpha))
+        whole = cache(partial(read, path, indices=indices, alpha=alpha))
 
         def fetch(window: Window) -> np.ndarray:
             return whole().array[(slice(None), *window)]

@@ -6,7 +6,7 @@ Each format opens its files as `Windows`; what is read is equal in every bit to 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +21,7 @@ from useg import machine
 from useg.errors import ImageError
 from useg.images.image import Header, Image, InStore, OnMap, Place
 from useg.images.polite import decoding
+from useg.parts import boxes
 
 _BAND_BYTES = 2**24
 """What `strided` reads at once, unless a single chunk is larger."""
@@ -47,6 +48,8 @@ class Windows:
         fetch: gives the window within the image that it is asked for, `C *window`, in any memory layout.
         release: closes the file.
         again: opens it anew.
+        in_order: parts are to be read one at a time, from the first to the last, or it takes far longer.
+        mapped: all of it, `C *size`, where a file holds it as memory would: memory-mapped.
     """
 
     path: Path | None
@@ -56,6 +59,8 @@ class Windows:
     fetch: Callable[[Window], np.ndarray] = field(repr=False)
     release: Callable[[], None] = field(default=_nothing, repr=False)
     again: Callable[[], Windows] | None = field(default=None, repr=False)
+    in_order: bool = False
+    mapped: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def whole(self) -> Window:
@@ -88,6 +93,14 @@ class Windows:
                 raise ImageError(f"{name}: gives {found.shape} for its window [{where}]; the file has changed")
             return found
 
+    def bands(self) -> Iterator[Window]:
+        """The whole, as windows of whole chunks: some 16 MB each, or one chunk."""
+        edges, sample = list(self.chunk), self.header.channels * self.header.dtype.itemsize
+        for axis in reversed(range(len(edges))):
+            edges[axis] *= max(1, _BAND_BYTES // (sample * math.prod(edges)))
+            edges[axis] = min(edges[axis], self.header.size[axis])
+        return boxes(self.header.size, edges)
+
     def strided(self, steps: Sequence[int]) -> Num[np.ndarray, "c *small"]:
         """Every `steps`-th pixel of each spatial axis from the first, `C *small`, as `array[:, ::s0, ::s1]` would give.
 
@@ -96,20 +109,15 @@ class Windows:
         Raises:
             ImageError: the file is damaged.
         """
-        size, sample = self.header.size, self.header.channels * self.header.dtype.itemsize
+        size = self.header.size
         small = tuple(-(-n // step) for n, step in zip(size, steps, strict=True))
         found = np.empty((self.header.channels, *small), self.header.dtype)
-        edges = list(self.chunk)
-        for axis in reversed(range(len(edges))):
-            edges[axis] *= max(1, _BAND_BYTES // (sample * math.prod(edges)))
-            edges[axis] = min(edges[axis], size[axis])
-        counts = [-(-n // edge) for n, edge in zip(size, edges, strict=True)]
 
-        def take(index: tuple[int, ...]) -> None:
+        def take(window: Window) -> None:
             parts, places = [], []
-            for at, edge, n, step in zip(index, edges, size, steps, strict=True):
+            for part, step in zip(window, steps, strict=True):
                 # The pixels of this part that are taken, `step` times first, first + 1, ..., last.
-                first, last = -(-at * edge // step), (min(at * edge + edge, n) - 1) // step
+                first, last = -(-part.start // step), (part.stop - 1) // step
                 parts.append(slice(first * step, last * step + 1))
                 places.append(slice(first, last + 1))
             if all(place.start < place.stop for place in places):
@@ -117,7 +125,7 @@ class Windows:
                 found[(slice(None), *places)] = self.read(parts)[(slice(None), *every)]
 
         with ThreadPoolExecutor(machine.cores(), "looking") as pool:
-            list(pool.map(take, np.ndindex(*counts)))
+            list(pool.map(take, self.bands()))
         return found
 
     def close(self) -> None:
@@ -170,7 +178,8 @@ def windows_of(
         return np.asarray(array[(slice(None), *window)])
 
     again = partial(windows_of, array, spacing=spacing, unit=unit, place=place, path=path)
-    return Windows(path, header, _chunk_of(array, len(shape) - 1), (header,), fetch, again=again)
+    mapped = np.asarray(array) if isinstance(array, np.memmap) and array.dtype == number else None
+    return Windows(path, header, _chunk_of(array, len(shape) - 1), (header,), fetch, again=again, mapped=mapped)
 
 
 def _chunk_of(array: Any, dims: int) -> tuple[int, ...]:

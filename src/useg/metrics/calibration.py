@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float, Integer
 
 from useg.labels import IGNORE
 from useg.metrics.overlap import plain
+from useg.parts import parts
 
 BINS = 15
 """Of equal width over 0..1, as in the paper."""
@@ -62,12 +64,15 @@ def count_reliability(
         probabilities: of each class, 0..1. truth: classes, IGNORE where nobody annotated.
         within: pixels that count; all of them by default.
     """
-    counted = truth != IGNORE if within is None else (truth != IGNORE) & within
-    # A network that diverged gives no numbers: it is sure of nothing.
-    sure = np.nan_to_num(probabilities.max(0)[counted].astype(np.float64))
-    right = (probabilities.argmax(0) == truth)[counted]
-    place = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
-    return np.stack([np.bincount(place, weight, BINS) for weight in (None, sure, right)]).astype(np.float64)
+    found, inside = np.zeros((3, BINS)), repeat(True) if within is None else parts(within)
+    for known, here, *planes in zip(parts(truth), inside, *map(parts, probabilities), strict=False):
+        counted = (known != IGNORE) & here
+        # A network that diverged gives no numbers: it is sure of nothing.
+        sure = np.nan_to_num(np.max(planes, axis=0)[counted].astype(np.float64))
+        right = (np.argmax(planes, axis=0) == known)[counted]
+        place = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+        found += [np.bincount(place, weight, BINS) for weight in (None, sure, right)]
+    return found
 
 
 def reliability(counts: Sequence[Float[np.ndarray, "3 bins"]]) -> Reliability:

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
+
+from useg.parts import Holds, count_along
 
 LONGEST = 1024
 """Pixels of the longest edge of a plane; of larger ones some voxels are left out."""
@@ -72,14 +75,14 @@ class Sheet:
         return f"slice {z}, row {y}, column {x}{below}"
 
 
-def fullest(foreground: Bool[np.ndarray, "z y x"]) -> tuple[int, int, int]:
-    """Along each axis the plane with the most foreground, the middle one where there is none.
+def fullest(volume: Shaped[np.ndarray, "z y x"], holds: Holds = partial(np.not_equal, 0)) -> tuple[int, int, int]:
+    """Along each axis the plane with the most foreground, which `holds`, the middle one where there is none.
 
     The centre of mass would do for a ball; of a ring it lies where there is nothing to see.
     """
-    if not foreground.any():
-        return tuple(n // 2 for n in foreground.shape)
-    z, y, x = (foreground.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3))
+    z, y, x = (count_along(volume, axis, holds) for axis in range(3))
+    if not z.any():
+        return tuple(n // 2 for n in volume.shape)
     return int(z.argmax()), int(y.argmax()), int(x.argmax())
 
 

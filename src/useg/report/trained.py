@@ -23,7 +23,7 @@ MOST_READ = 200
 """Images of a run that are read again, evenly spread, to find copies."""
 MOST_SCORED, EDGE = 4, 512
 """Images trained on that are scored, to see whether the model has learned them by heart; of larger ones the middle, so
-many pixels along an axis: this takes a user's minutes."""
+many pixels along an axis, and of volumes as many in all: this takes a user's minutes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,8 @@ def trained_on(predictor: Predictor, train: Sequence[Example]) -> Trained:
 
 def _middle(example: Example) -> Example:
     """The middle of an image as an image of classes; objects are not looked for."""
-    cut = tuple(slice(max(0, (n - EDGE) // 2), (n + EDGE) // 2) for n in example.labels.shape)
+    edge = round(EDGE ** (2 / example.labels.ndim))
+    cut = tuple(slice(max(0, (n - edge) // 2), (n + edge) // 2) for n in example.labels.shape)
     return replace(example, image=example.image[:, *cut], labels=example.labels[cut], objects=None)
 
 
@@ -69,10 +70,12 @@ def trained_in(run: Path) -> Trained | None:
             p for p in find_layout(Path(data.folder), alpha=data.alpha, pages=data.pages).train if p.name not in apart
         ]
         looked_at = [pairs[i] for i in evenly(len(pairs), MOST_READ)]
-        images = [read(pair.image, page=pair.page, alpha=pair.alpha).array for pair in looked_at]
+        flat = []
+        for pair in looked_at:
+            image = read(pair.image, page=pair.page, alpha=pair.alpha).array
+            flat += [(pair.name, thumbnail(image))] if image.ndim == 3 else []
     except (UsegError, OSError):
         return None
-    flat = [(pair.name, thumbnail(image)) for pair, image in zip(looked_at, images, strict=True) if image.ndim == 3]
     return Trained(
         tuple(name for name, _ in flat),
         tuple(small for _, small in flat),

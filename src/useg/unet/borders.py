@@ -9,20 +9,23 @@ pixels, in pixels of the finest axis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf, log, sqrt
 
 import numpy as np
-from jaxtyping import Float32, Int32, Integer
+from jaxtyping import Float, Float32, Int32, Integer
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
 from useg.errors import DataError
+from useg.parts import boxes
 
 NEGLIGIBLE = 1e-5
 """Weight below which the border term may be 0. It bounds how far an object has to be looked for."""
 BLOCK = 1 << 16
 """Pixels worked on at once: few enough to stay in the processor's cache, enough for numpy's calls not to show."""
+BOX = 1 << 24
+"""Pixels of the boxes in which a larger image is looked at, so that memory stays bounded."""
 
 
 class BorderSettings(BaseModel):
@@ -79,16 +82,33 @@ def border_weights(
 
 
 def border_fields(
-    ids: Integer[np.ndarray, "*size"], settings: BorderSettings, spacing: tuple[float, ...] | None = None
-) -> Float32[np.ndarray, "f *size"]:
+    ids: Integer[np.ndarray, "*size"],
+    settings: BorderSettings,
+    spacing: tuple[float, ...] | None = None,
+    out: Float[np.ndarray, "f *size"] | None = None,
+) -> Float[np.ndarray, "f *size"]:
     """What the map is made of, smooth everywhere, so that it can be resampled together with the ids.
 
     The border term, and second, where `settings` lower it, the weight of the background. Raises as `border_field`.
+
+    Args:
+        out: an array of floats to be filled, such as one on a disk; None makes one.
     """
-    fields = [border_field(ids, settings, spacing)]
-    if settings.background < 1:
-        fields.append(background_field(ids, settings, spacing))
-    return np.stack(fields)
+    fields = np.empty((field_count(settings), *ids.shape), np.float32) if out is None else out
+    # What is far does not count, so that a large image gives the same in boxes.
+    halo = [int(_reach(settings) / step) for step in _steps(ids, spacing)]
+    edge = round(BOX ** (1 / ids.ndim)) if ids.size > 2 * BOX else max(1, *ids.shape)
+    for window in boxes(ids.shape, [edge] * ids.ndim):
+        wide, core = _with_halo(window, halo, ids.shape)
+        fields[0][window] = border_field(ids[wide], settings, spacing)[core]
+    if len(fields) > 1:
+        fields[1] = background_field(ids, settings, spacing)
+    return fields
+
+
+def field_count(settings: BorderSettings) -> int:
+    """How many `border_fields` there are."""
+    return 1 + (settings.background < 1)
 
 
 def weigh(
@@ -114,9 +134,7 @@ def border_field(
     Raises:
         DataError: `spacing` is not one positive number an axis.
     """
-    steps = _steps(ids, spacing)
-    # Where the term counts, d_1 + d_2 is at most this.
-    reach = settings.sigma * sqrt(2 * log(max(settings.weight / NEGLIGIBLE, 1)))
+    steps, reach = _steps(ids, spacing), _reach(settings)
     if not reach or not ids.any():
         return np.zeros(ids.shape, np.float32)
     field = _sum_of_two_nearest(_numbers(ids), steps, reach)
@@ -126,6 +144,11 @@ def border_field(
     np.exp(field, out=field)
     field *= settings.weight
     return field
+
+
+def _reach(settings: BorderSettings) -> float:
+    """Where the border term counts, d_1 + d_2 is at most this."""
+    return settings.sigma * sqrt(2 * log(max(settings.weight / NEGLIGIBLE, 1)))
 
 
 def background_field(
@@ -180,12 +203,26 @@ def touching_share(ids: Integer[np.ndarray, "*size"], gap: int = 1) -> tuple[int
     Two touch when at most `gap` pixels of background lie between a pixel of each, along an axis or diagonally. With
     1, objects that are drawn with a line of background between them count: for a network they are as hard to part.
     """
-    numbers = _numbers(ids)
-    nothing = np.int32(np.iinfo(np.int32).max)
-    lowest = _lowest(np.where(numbers == 0, nothing, numbers), gap + 1)
-    highest = -_lowest(-numbers, gap + 1)
-    touching = (numbers != 0) & ((lowest != numbers) | (highest != numbers))
-    return np.unique(numbers[touching]).size, int(np.count_nonzero(np.bincount(numbers.ravel())[1:]))
+    touching, there = [np.empty(0, ids.dtype)], [np.empty(0, ids.dtype)]
+    nothing, edge = np.int32(np.iinfo(np.int32).max), round(BOX ** (1 / ids.ndim))
+    for window in boxes(ids.shape, [edge] * ids.ndim):
+        wide, core = _with_halo(window, [gap + 1] * ids.ndim, ids.shape)
+        numbers = _numbers(ids[wide])
+        lowest = _lowest(np.where(numbers == 0, nothing, numbers), gap + 1)
+        highest = -_lowest(-numbers, gap + 1)
+        beside = (numbers != 0) & ((lowest != numbers) | (highest != numbers))
+        touching.append(np.unique(ids[window][beside[core]]))
+        there.append(np.unique(ids[window]))
+    return np.unique(np.concatenate(touching)).size, int(np.count_nonzero(np.unique(np.concatenate(there))))
+
+
+def _with_halo(
+    window: Sequence[slice], halo: Sequence[int], size: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The window with so many pixels around it as far as there are any, and the window in there."""
+    wide = [slice(max(0, w.start - h), min(n, w.stop + h)) for w, h, n in zip(window, halo, size, strict=True)]
+    core = [slice(w.start - large.start, w.stop - large.start) for w, large in zip(window, wide, strict=True)]
+    return tuple(wide), tuple(core)
 
 
 def _numbers(ids: Integer[np.ndarray, "*size"]) -> Int32[np.ndarray, "*size"]:

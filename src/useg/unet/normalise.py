@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from useg.parts import PART, parts, percentiles
 
 SAMPLE_EDGE = 1024
 """Statistics of an image come from a strided subsample of at most this many pixels an axis: the same numbers for an
@@ -85,43 +89,75 @@ def measure(image: Shaped[np.ndarray, "c *size"], settings: NormaliseSettings) -
     if settings.kind == "fixed":
         return Intensity(np.array(settings.mean, np.float32), np.array(settings.std, np.float32), settings.clipped)
     shift, scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
-    small = subsample(image).reshape(channels, -1)
-    seen = ~_padding(small)
-    for channel, values in enumerate(small):
-        counted = values[seen & np.isfinite(values)].astype(np.float64)
-        if not counted.size:
+    small = subsample(image)
+    padding = _padding(small)
+    for channel in range(channels):
+
+        def counted(channel: int = channel) -> Iterator[np.ndarray]:
+            for pixels in _pixels(small):
+                values = pixels[channel]
+                yield values[~_any_of(pixels, padding) & np.isfinite(values)]
+
+        if small[0].size <= PART:
+            counted = partial(iter, list(counted()))
+        number = sum(values.size for values in counted())
+        if not number:
             continue
-        low, high = np.percentile(counted, settings.clip)
-        clipped = counted.clip(low, high)
-        shift[channel] = clipped.mean()
-        # Of equal numbers, numpy's deviation can be a rounding error instead of 0.
-        scale[channel] = (clipped.std() if low < high else 0.0) or 1.0
+        low, high = percentiles(counted, settings.clip)
+        mean = sum(np.add.reduce(values.astype(np.float64).clip(low, high)) for values in counted()) / number
+        off = (np.square(values.astype(np.float64).clip(low, high) - mean) for values in counted())
+        shift[channel] = mean
+        # Of equal numbers, the deviation can be a rounding error instead of 0.
+        scale[channel] = (np.sqrt(sum(map(np.add.reduce, off)) / number) if low < high else 0.0) or 1.0
     return Intensity(shift, scale)
 
 
-def _padding(values: Shaped[np.ndarray, "c n"]) -> Bool[np.ndarray, " n"]:
-    """Pixels that only fill the frame: white wedges of a registered scan, -2000 around a CT slice.
+def _pixels(small: Shaped[np.ndarray, "c *small"]) -> Iterator[Shaped[np.ndarray, "c n"]]:
+    """All pixels, part by part."""
+    for planes in zip(*map(parts, small), strict=True):
+        yield np.stack([plane.reshape(-1) for plane in planes])
+
+
+def _any_of(pixels: Shaped[np.ndarray, "c n"], colours: Sequence[Shaped[np.ndarray, " c"]]) -> Bool[np.ndarray, " n"]:
+    """Which pixels have one of these values, in all channels."""
+    found = np.zeros(pixels.shape[1], bool)
+    for colour in colours:
+        found |= (pixels == colour[:, None]).all(0)
+    return found
+
+
+def _padding(small: Shaped[np.ndarray, "c *small"]) -> list[Shaped[np.ndarray, " c"]]:
+    """What only fills the frame, a value a channel: white wedges of a registered scan, -2000 around a CT slice.
 
     Padding is one value at an end of the range, in all channels, that many pixels share and hardly any comes near,
     unlike a dark background or a bright sky. Its area differs from image to image, so it would change the look of all
     else.
     """
-    finite = np.isfinite(values).all(0)
-    found = np.zeros(finite.shape, bool)
-    if finite.any():
-        known = values if finite.all() else values[:, finite]
-        for ends in (known.min(1), known.max(1)):
-            filled = (values == ends[:, None]).all(0)
-            count = np.count_nonzero(filled)
-            if count <= PADDING_SHARE * filled.size:
-                continue
-            near = np.ptp(known, axis=1) / 100
-            away = np.abs(values.astype(np.float64) - ends.astype(np.float64)[:, None])
-            close = np.count_nonzero((away <= near[:, None]).all(0))
-            if count > PADDING_SPIKE * (close - count):
-                found |= filled
+    size, ends = math.prod(small.shape[1:]), []
+    for pixels in _pixels(small):
+        finite = np.isfinite(pixels).all(0)
+        known = pixels if finite.all() else pixels[:, finite]
+        ends += [known.min(1), known.max(1)] if known.size else []
+    if not ends:
+        return []
+
+    def filled(colours: Sequence[np.ndarray]) -> int:
+        return sum(int(np.count_nonzero(_any_of(pixels, colours))) for pixels in _pixels(small))
+
+    low, high = np.min(ends, axis=0), np.max(ends, axis=0)
+    near, found = np.ptp([low, high], axis=0) / 100, []
+    for end in (low, high):
+        count = filled([end])
+        if count <= PADDING_SHARE * size:
+            continue
+        close = 0
+        for pixels in _pixels(small):
+            away = np.abs(pixels.astype(np.float64) - end.astype(np.float64)[:, None])
+            close += int(np.count_nonzero((away <= near[:, None]).all(0)))
+        if count > PADDING_SPIKE * (close - count):
+            found.append(end)
     # What fills almost all of an image is no padding.
-    return found if np.count_nonzero(found) < 0.9 * found.size else np.zeros_like(found)
+    return found if filled(found) < 0.9 * size else []
 
 
 def subsample(image: Shaped[np.ndarray, "c *size"]) -> Shaped[np.ndarray, "c *small"]:
