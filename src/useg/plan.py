@@ -17,6 +17,7 @@ from useg.recipes import WIDTHS, auto_recipe, paper_recipe
 from useg.settings import Settings, override
 from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.model import ModelCard
+from useg.unet.normalise import NormaliseSettings
 
 ENOUGH_STEPS = 2500
 """A network is only made wider while this many steps fit into the budget: fewer steps of a wider one teach less."""
