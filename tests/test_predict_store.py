@@ -19,6 +19,7 @@ from useg import predict_store as room
 from useg.errors import ImageError, OutputError, UsegError
 from useg.images.files import read, read_mask, write_labels
 from useg.images.windows import Windows, windows_of
+from useg.objects import grow
 from useg.objects.settings import SeparateSettings
 from useg.predict import Predictor, PredictSettings
 from useg.predict_store import FINISHED, StoreResult, StoreWatch, predict_store, work_folder
@@ -45,8 +46,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Blocks of 32 pixels, as if there were memory for no more."""
+    """Blocks of 32 pixels, as if there were memory for no more, and objects that grow no farther than a block."""
     monkeypatch.setattr(store_plan, "choose_block", lambda *given: ((16,) * len(given[1]), (32,) * len(given[1])))
+    monkeypatch.setattr(grow, "STEPS", 2)
+    for dims in (2, 3):
+        monkeypatch.setitem(grow.LEVELS, dims, 5)
+        monkeypatch.setitem(grow.REACH, dims, 10)
     yield
 
 
