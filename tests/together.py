@@ -26,7 +26,7 @@ from useg.watch import Progress, TrainResult, Watcher
 
 loop = importlib.import_module("useg.loop")
 
-STEPS, STOP = 20, 8
+STEPS, STOP = 12, 5
 SGD: dict[str, Any] = {
     "network.width": 4,
     "network.depth": 2,
