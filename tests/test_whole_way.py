@@ -66,7 +66,7 @@ def test_learns_more_than_a_constant(
 def test_objects_of_a_film_come_apart(real_data: Path, tmp_path: Path, useg: Callable[..., str]) -> None:
     """Touching cells, one frame painted in part: from the third data set of the paper to label images and scores."""
     data, run, out = real_data / "ctc-dic-c2dh-hela", tmp_path / "run", tmp_path / "out"
-    useg("train", data / "train", "-o", run, "--steps", "60", *[w for s in SMALL for w in ("--set", s)])
+    useg("train", data / "train", "-o", run, "--steps", "40", *[w for s in SMALL for w in ("--set", s)])
     scores = json.loads(useg("evaluate", run, data / "test", "--json"))
     assert scores["mean_dice"] > 0.6
     assert scores["objects"]["truth_objects"] == 97
