@@ -4,12 +4,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+from jaxtyping import _decorator, install_import_hook
 
 # How long an example takes is the machine's affair, not a property.
 settings.register_profile("useg", deadline=None)
@@ -18,7 +19,24 @@ settings.load_profile("useg")
 # OpenVINO's wheels bring a library that sends what is used; a test may import OpenVINO before useg does.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-# Every annotation such as Float[Tensor, "n c y x"] becomes a check while the tests run.
+
+def _once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """As `make`, but for equal arguments what was made first."""
+    kept = cache(make)
+
+    def found(*given: Any, **options: Any) -> Any:
+        try:
+            return kept(*given, **options)
+        except TypeError:  # a default that cannot be hashed
+            return make(*given, **options)
+
+    return found
+
+
+# Every annotation such as Float[Tensor, "n c y x"] becomes a check while the tests run. The checks of a function inside
+# another one depend on its signature alone, and would else be compiled whenever the other one is called.
+_decorator._make_fn_with_signature = _once(_decorator._make_fn_with_signature)
+_decorator._apply_typechecker = _once(_decorator._apply_typechecker)
 install_import_hook("useg", "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -63,7 +63,7 @@ def furthest(run: Path, other: Path) -> float:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`cells`, `one/NAME` and `two/NAME` for all runs, the others of `together.everything`, and its results."""
     folder = tmp_path_factory.mktemp("together")
-    draw_data_set(folder / "cells", train_images=6, test_images=0, size=128, ids=True)
+    draw_data_set(folder / "cells", train_images=6, test_images=0, size=96, ids=True)
     train(folder / "cells", folder / "one_then_two", steps=STEPS, overrides=SGD, watch=stop_after(STOP))
     train(folder / "cells", folder / "one/begun", steps=STEPS, overrides=SGD, start=folder / "one_then_two")
     process = start(WORKER, str(folder))

@@ -535,6 +535,6 @@ def test_signals_leave_a_usable_model(data: Path, tmp_path: Path) -> None:
 
 def test_of_two_budgets_the_first_to_be_spent_ends_the_run(data: Path, tmp_path: Path) -> None:
     few = train(data, tmp_path / "few", steps=3, overrides={**TINY, "budget.minutes": 60.0})
-    short = train(data, tmp_path / "short", steps=10**6, overrides={**TINY, "budget.minutes": 0.01})
+    short = train(data, tmp_path / "short", steps=10**6, overrides={**TINY, "budget.minutes": 0.02})
     assert (few.steps, few.finished) == (3, True)
     assert 0 < short.steps < 10**6 and short.finished

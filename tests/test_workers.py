@@ -12,9 +12,12 @@ import psutil
 import pytest
 
 from models import files_of, make_image, make_model
+from useg import store_plan
 from useg import workers as room
 from useg.blocks import Job
 from useg.errors import WorkerError
+from useg.predict import Predictor, PredictSettings
+from useg.predict_store import predict_store
 from useg.workers import Alone, WorkerSettings, hire
 
 SCRIPT = """
@@ -25,36 +28,37 @@ from useg.predict import Predictor, PredictSettings
 from useg.workers import WorkerSettings
 
 if __name__ == "__main__":
-    store_plan.choose_block = lambda *given: ((16, 16), (32, 32))
+    store_plan.choose_block = lambda *given: ((32, 32), (64, 64))
     model, source, target = map(Path, sys.argv[1:4])
     predictor = Predictor.load(model, PredictSettings(device="cpu", precision="float32"))
     watch = room.StoreWatch(
         on_text=lambda text: print(text, flush=True), on_block=lambda done, total: print("block", done, flush=True)
     )
-    crew = room.StoreSettings(workers=WorkerSettings(workers=int(sys.argv[4])))
+    crew = room.StoreSettings(workers=WorkerSettings(workers=2))
     room.predict_store(predictor, model, source, target, crew, instances=True, watch=watch)
 """
 
 
-def test_two_workers_one_of_which_dies_give_the_bytes_of_one_process(tmp_path: Path) -> None:
-    script, source = tmp_path / "script.py", tmp_path / "image.npy"
+def test_two_workers_one_of_which_dies_give_the_bytes_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, source, model = tmp_path / "script.py", tmp_path / "image.npy", make_model(tmp_path)
     script.write_text(SCRIPT, encoding="utf-8")
     np.save(source, make_image((250, 250))[0])
-    command = [sys.executable, str(script), str(make_model(tmp_path)), str(source)]
-    subprocess.run([*command, str(tmp_path / "one.ome.zarr"), "1"], check=True, stdout=subprocess.DEVNULL)
-
+    command = [sys.executable, str(script), str(model), str(source), str(tmp_path / "two.ome.zarr")]
     said = []
-    with subprocess.Popen(
-        [*command, str(tmp_path / "two.ome.zarr"), "2"], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line)
-            if line == "block 20\n":
+            if line == "block 5\n":
                 os.kill(worker_of(process.pid), signal.SIGKILL)
     assert process.returncode == 0
     assert any("workers at work: http://127.0.0.1" in line for line in said)
-    assert said.count("block 64\n") == 1
+    assert said.count("block 16\n") == 1
+    monkeypatch.setattr(store_plan, "choose_block", lambda *given: ((32, 32), (64, 64)))
+    predictor = Predictor.load(model, PredictSettings(device="cpu", precision="float32"))
+    predict_store(predictor, model, source, tmp_path / "one.ome.zarr", instances=True)
     assert files_of(tmp_path / "two.ome.zarr") == files_of(tmp_path / "one.ome.zarr")
 
 

@@ -26,7 +26,7 @@ from useg.watch import Progress, TrainResult, Watcher
 
 loop = importlib.import_module("useg.loop")
 
-STEPS, STOP = 20, 8
+STEPS, STOP = 12, 5
 SGD: dict[str, Any] = {
     "network.width": 4,
     "network.depth": 2,
@@ -35,13 +35,13 @@ SGD: dict[str, Any] = {
     "machine.device": "cpu",
     "machine.precision": "float32",
     "machine.threads": 1,
-    "validations": 2,
+    "validations": 1,
     "optimiser.kind": "sgd",
     "optimiser.learning_rate": 0.001,
     "optimiser.momentum": 0.9,
 }
 RUNS: dict[str, dict[str, Any]] = {
-    "sgd": SGD,
+    "sgd": {**SGD, "validations": 2},
     # Shares of one and two samples; which features a sample loses must not depend on the shares.
     "odd": {**SGD, "samples.batch": 3, "network.dropout": 0.5, "loss.class_weights": [0.5, 2.0]},
     "adamw": {**SGD, "optimiser.kind": "adamw", "optimiser.learning_rate": 0.001},

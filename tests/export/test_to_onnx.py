@@ -60,7 +60,7 @@ def cards(draw: st.DrawFn) -> ModelCard:
     return make_card(chosen, score_shift=shift, temperature=temperature, members=draw(st.sampled_from([1, 1, 3])))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=18, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(card=cards(), seed=st.integers(0, 1000), spread=st.booleans())
 def test_an_export_gives_what_torch_gives(tmp_path: Path, card: ModelCard, seed: int, spread: bool) -> None:
     model = write_model(tmp_path / "m.safetensors", card)

@@ -23,7 +23,7 @@ from useg.unet.openvino_header import weights_of
 openvino = pytest.importorskip("openvino")
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(card=cards(), seed=st.integers(0, 1000), spread=st.booleans())
 def test_an_export_gives_what_torch_gives(tmp_path: Path, card: ModelCard, seed: int, spread: bool) -> None:
     model = write_model(tmp_path / "m.safetensors", card)

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ window.show = async (name) => {
 </script>"""
 
 
+@cache
 def picture() -> np.ndarray:
     """16 bits; every place of it has a look of its own."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -66,19 +68,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=[1, 2], ids=["plain", "dense"])
+@cache
+def gray_layer() -> bytes:
+    """A tile of a layer over the image."""
+    return render_layer(np.full((HEIGHT, WIDTH), 128, np.uint8), 2, 0, 0)
+
+
+@pytest.fixture
 def page(request: pytest.FixtureRequest, browser: Any, server: str) -> Iterator[Any]:
-    """The viewer alone on a page, with one or two screen pixels for a CSS pixel; complaints fail the test."""
-    context = browser.new_context(
-        viewport={"width": 900, "height": 600}, device_scale_factor=request.param, has_touch=True
-    )
+    """The viewer alone on a page; complaints fail the test."""
+    ratio = getattr(request, "param", 1)
+    context = browser.new_context(viewport={"width": 900, "height": 600}, device_scale_factor=ratio, has_touch=True)
     page = context.new_page()
     told: list[str] = []
     page.on("console", lambda message: told.append(message.text))
     page.on("pageerror", lambda error: told.append(str(error)))
     page.route("**/harness", lambda route: route.fulfill(body=HARNESS, content_type="text/html"))
-    layer = render_layer(np.full((HEIGHT, WIDTH), 128, np.uint8), 2, 0, 0)
-    page.route("**/tiles/entropy/**", lambda route: route.fulfill(body=layer, content_type="image/png"))
+    page.route("**/tiles/entropy/**", lambda route: route.fulfill(body=gray_layer(), content_type="image/png"))
     page.goto(server + "harness")
     page.wait_for_function("() => window.show")
     yield page
@@ -86,6 +92,10 @@ def page(request: pytest.FixtureRequest, browser: Any, server: str) -> Iterator[
     context.close()
     # Some tests cut the line on purpose.
     assert [each for each in told if "ERR_FAILED" not in each] == []
+
+
+plain_and_dense = pytest.mark.parametrize("page", [1, 2], ids=["plain", "dense"], indirect=True)
+"""With one and with two screen pixels for a CSS pixel: where pixels are drawn, or places are told."""
 
 
 def settle(page: Any) -> None:
@@ -124,13 +134,14 @@ def expected(page: Any, shown: Any) -> np.ndarray:
     height, width = canvas(page).shape[:2]
     rows = np.floor(y + (np.arange(height) + 0.5) / scale).astype(int)
     columns = np.floor(x + (np.arange(width) + 0.5) / scale).astype(int)
-    gray = (picture().astype(float) - shown["low"]) / (shown["high"] - shown["low"]) * 255
-    found = np.clip(gray, 0, 255)[np.clip(rows, 0, HEIGHT - 1)][:, np.clip(columns, 0, WIDTH - 1)]
+    seen = picture()[np.ix_(np.clip(rows, 0, HEIGHT - 1), np.clip(columns, 0, WIDTH - 1))].astype(float)
+    found = np.clip((seen - shown["low"]) / (shown["high"] - shown["low"]) * 255, 0, 255)
     found[(rows < 0) | (rows >= HEIGHT)] = np.nan
     found[:, (columns < 0) | (columns >= WIDTH)] = np.nan
     return found
 
 
+@plain_and_dense
 def test_at_each_zoom_the_image_is_where_the_view_says(page: Any) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -151,6 +162,7 @@ def test_at_each_zoom_the_image_is_where_the_view_says(page: Any) -> None:
     assert told(page, "failed") == []
 
 
+@plain_and_dense
 def test_enlarged_pixels_are_squares_of_the_very_values(page: Any) -> None:
     show(page, "noise")
     page.evaluate("viewer.zoomBy(8 / viewer.scale)")
@@ -166,6 +178,7 @@ def test_enlarged_pixels_are_squares_of_the_very_values(page: Any) -> None:
     assert (pixels == wanted[: len(pixels), : pixels.shape[1]]).all()
 
 
+@plain_and_dense
 def test_zooming_keeps_the_point_under_the_pointer_and_dragging_takes_it_along(page: Any) -> None:
     show(page, "large")
     page.mouse.move(333, 222)
@@ -208,6 +221,7 @@ def test_keys_move_the_image_and_are_heard_only_in_the_viewer(page: Any) -> None
     assert view(page) == pytest.approx(fitted)
 
 
+@plain_and_dense
 def test_strokes_come_in_image_coordinates_with_every_point(page: Any) -> None:
     show(page, "large")
     page.evaluate("viewer.mode = 'paint'; viewer.zoomBy(3, 200, 200)")
@@ -328,6 +342,7 @@ def test_slices_are_gone_through_and_brightness_and_layers_change_the_picture(pa
     assert canvas(page).max() == 0
 
 
+@plain_and_dense
 def test_overlays_fill_what_is_asked_for_and_no_more(page: Any) -> None:
     show(page, "large")
     page.evaluate(
@@ -362,6 +377,7 @@ def test_overlays_fill_what_is_asked_for_and_no_more(page: Any) -> None:
     assert page.evaluate("rects.length") == count
 
 
+@plain_and_dense
 def test_what_is_drawn_moves_along_with_the_image(page: Any) -> None:
     """After any moves the overlays look as if all were drawn anew, and far less is drawn than that."""
     show(page, "large")
@@ -383,7 +399,7 @@ def test_what_is_drawn_moves_along_with_the_image(page: Any) -> None:
     settle(page)
     pixels = canvas(page, 1)[..., 0].size
     rng = np.random.default_rng(0)
-    for _ in range(6):
+    for _ in range(4):
         page.evaluate("drawn = 0")
         moves = rng.integers(-60, 60, (rng.integers(1, 4), 2)).tolist()
         part = "{x: 1500, y: 1300, width: 9, height: 9}"
@@ -413,6 +429,7 @@ def test_until_a_pyramid_is_there_its_progress_is_shown(page: Any) -> None:
     assert (canvas(page)[..., 3] == 255).mean() > 0.5
 
 
+@plain_and_dense
 def test_another_size_of_the_window_keeps_the_middle_where_it_was(page: Any) -> None:
     show(page, "large")
     ratio = page.evaluate("viewer.pixelRatio")

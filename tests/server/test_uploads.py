@@ -13,7 +13,7 @@ from typing import Annotated
 import pytest
 from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import client_of, png_claiming, png_of
 
@@ -95,8 +95,8 @@ def test_a_bug_is_told_without_what_it_knows(client: TestClient, folder: Path) -
 @given(
     st.text(st.characters(codec="utf-8"), max_size=60), st.sampled_from([*FILE_SUFFIXES, ".PNG", ".zarr", ".exe", ""])
 )
-def test_of_a_name_only_the_suffix_counts(stem: str, suffix: str) -> None:
-    client = _with_routes(client_of())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_a_name_only_the_suffix_counts(client: TestClient, stem: str, suffix: str) -> None:
     answer = client.post("/try/upload", params={"name": stem + suffix}, content=PNG)
     if not (stem + suffix).lower().endswith(FILE_SUFFIXES):
         assert answer.status_code in (415, 422)

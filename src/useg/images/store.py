@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,9 @@ class LabelStore:
     chunk: tuple[int, ...]
     planes: int | None = None
     level: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LabelStore, (self.path, self.size, self.dtype, self.chunk, self.planes, self.level)
 
     @classmethod
     def create(
@@ -117,7 +120,7 @@ class LabelStore:
         if array.shape != wanted:
             raise SizeError(f"{self.path}: {array.shape} numbers for the window {_words(inside)} of {wanted}")
         with telling(self.path):
-            self._array("r+")[(..., *inside)] = array
+            self._writing[(..., *inside)] = array
 
     def read(self, window: Sequence[slice], *, plane: int | None = None) -> Shaped[np.ndarray, "..."]:
         """Read one window, `*window` or `k *window`, or `*window` of one plane; what was never written is 0.
@@ -127,7 +130,7 @@ class LabelStore:
         """
         inside = self._inside(window)
         with decoding(self.path, f"its window {_words(inside)} "):
-            return np.asarray(self._array("r")[(..., *inside) if plane is None else (plane, *inside)])
+            return np.asarray(self._reading[(..., *inside) if plane is None else (plane, *inside)])
 
     def sync(self, window: Sequence[slice]) -> None:
         """See that a window that was written stays so when the power fails: its chunks and their folders.
@@ -264,12 +267,21 @@ class LabelStore:
     def _inside(self, window: Sequence[slice]) -> tuple[slice, ...]:
         return tuple(slice(*part.indices(n)) for part, n in zip(window, self.size, strict=True))
 
-    def _array(self, mode: str) -> Any:
+    # The array is opened once: that takes longer than to read a chunk of it.
+
+    @cached_property
+    def _reading(self) -> Any:
+        return self._open("r")
+
+    @cached_property
+    def _writing(self) -> Any:
+        # An empty chunk that was written is told so from one that was not.
+        return self._open("r+").with_config({"write_empty_chunks": True})
+
+    def _open(self, mode: str) -> Any:
         import zarr
 
-        array: Any = zarr.open_array(str(self.path / str(self.level)), mode=mode, zarr_format=3)
-        # An empty chunk that was written is told so from one that was not.
-        return array.with_config({"write_empty_chunks": True}) if mode == "r+" else array
+        return zarr.open_array(str(self.path / str(self.level)), mode=mode, zarr_format=3)
 
 
 def _halve(level: LabelStore, lower: LabelStore, block: Sequence[slice]) -> None:

@@ -259,6 +259,8 @@ def _initialise(module: nn.Module) -> None:
         fan_in = module.in_channels * math.prod(module.kernel_size) / math.prod(module.stride)
     else:
         return
+    if module.weight.is_meta:  # no numbers to draw; torch would load for a second what makes none of them
+        return
     nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in))
     if module.bias is not None:
         nn.init.zeros_(module.bias)
