@@ -47,9 +47,9 @@ PLAN, MODEL = "plan.json", "model"
 """In the work folder; the model's suffix tells what it is."""
 CHUNK = {2: 1024, 3: 128}
 """About how many pixels along an axis the chunks have that results are stored in, by the number of axes."""
-KEPT = 0.95
+KEPT = 0.8
 """When a process holds more than this share of what it may, what it has freed is given back between two blocks: pieces
-of memory that lie about as gaps, of a size that no layer needs."""
+of memory that lie about as gaps, of a size that no layer needs. The rest is for those that the next block leaves."""
 EMPTY = 0.1
 """A block whose gray values differ by less than this share of the spread of the whole image's has nothing in it."""
 

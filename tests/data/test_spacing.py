@@ -12,7 +12,7 @@ from useg.data.known import checksums
 from useg.data.spacing import common_spacing, largest_ratio, scaled_size, to_common_spacing
 from useg.inputs import describe_input
 
-edges = st.floats(0.3, 3)
+edges = st.floats(0.4, 3)
 
 
 def ball(spacing: tuple[float, ...], extent: float = 24.0, dtype: str = "int16") -> Example:
