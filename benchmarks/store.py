@@ -222,7 +222,7 @@ def taken_by(number: int) -> int:
 
 def bare(model: str, precision: str) -> dict[str, Any]:
     """Pixels a second of the network alone, on the tile on which it is fastest."""
-    _, networks = load_model(Path(model))
+    card, networks = load_model(Path(model))
     runner, paces = TorchRunner(networks, "cpu", precision), {}
     for edge in TILES:
         tile, run = np.zeros((card.network.in_channels, edge, edge), np.float32), bare_network(runner)
