@@ -68,6 +68,8 @@ def _stretched(pixels: Num[np.ndarray, "*n"], low: float, high: float) -> UInt8[
     span = max(high / 2 - low / 2, np.finfo(np.float64).tiny)  # halves, which do not overflow
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.clip((wide / 2 - low / 2) / span, 0, 1)
+    if low < high:
+        scaled[wide >= high] = 1  # also where both are so near 0 that their halves are the same
     return np.rint(255 * np.nan_to_num(scaled, nan=0.0)).astype(np.uint8)
 
 
