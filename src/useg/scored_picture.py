@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from useg.data.dataset import Example
-from useg.labels import IGNORE
+from useg.labels import foreground
 from useg.objects.separate import separate
 from useg.pictures.overlay import ERROR_LEGEND, error_kinds, error_map, overlay, to_gray_rgb, wrong
 from useg.pictures.palette import object_colours
@@ -23,8 +23,8 @@ def sheet_for(example: Example, prediction: Prediction) -> Sheet | None:
     """
     if example.labels.ndim == 2:
         return None
-    annotated = (example.labels > 0) & (example.labels != IGNORE)
-    through = fullest(annotated if annotated.any() else prediction.labels > 0)
+    true = foreground(example.labels)
+    through = fullest(true if true.any() else prediction.labels > 0)
     worst = worst_slices(wrong(error_kinds(example.labels, prediction.labels)))
     return sheet_of(example.labels.shape, through, example.spacing, worst)
 

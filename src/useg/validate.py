@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from useg.data.dataset import Example, evenly
 from useg.evaluate import evaluate
-from useg.labels import IGNORE
+from useg.labels import IGNORE, annotated
 from useg.metrics.calibration import fit_temperature
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores
@@ -119,8 +118,7 @@ def validate(
 
 def _some_pixels(example: Example, prediction: Prediction, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities `k n` and classes of annotated pixels of an image, evenly spread."""
-    known = partial(np.not_equal, IGNORE)
-    chosen = find(example.labels, known, evenly(count(example.labels, known), most))
+    chosen = find(example.labels, annotated, evenly(count(example.labels, annotated), most))
     probabilities = prediction.probabilities.reshape(len(prediction.probabilities), -1)
     return probabilities[:, chosen], example.labels[np.unravel_index(chosen, example.labels.shape)]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from useg.data.dataset import Example, evenly
-from useg.labels import IGNORE
+from useg.labels import annotated, foreground
 from useg.parts import Holds, count, find
 from useg.unet.normalise import NormaliseSettings
 
@@ -25,7 +25,7 @@ def normalise_ct(train: Sequence[Example]) -> tuple[NormaliseSettings, str]:
     and 99.5 percentiles of the foreground of all training images, its mean to 0, its deviation to 1. Without any
     foreground, all annotated pixels count.
     """
-    counted = _inside if any(count(e.labels, _inside) for e in train) else _known
+    counted = foreground if any(count(e.labels, foreground) for e in train) else annotated
     values = np.concatenate([_sampled(e, counted) for e in train], axis=1)
     low, high = np.percentile(values, CLIP, axis=1)
     mean, std = values.mean(axis=1), values.std(axis=1)
@@ -40,14 +40,6 @@ def normalise_ct(train: Sequence[Example]) -> tuple[NormaliseSettings, str]:
         f"gray values: Hounsfield units mean the same in every scan, so all are clipped to {ranges} and then "
         f"{means} become 0 and 1, as the training set's foreground has it"
     )
-
-
-def _known(labels: np.ndarray) -> np.ndarray:
-    return np.not_equal(labels, IGNORE)
-
-
-def _inside(labels: np.ndarray) -> np.ndarray:
-    return np.logical_and(labels > 0, labels != IGNORE)
 
 
 def _sampled(example: Example, counted: Holds) -> np.ndarray:

@@ -1,14 +1,14 @@
 """A contact sheet of what training would see: some images, beside them their masks painted over."""
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8
+from jaxtyping import Integer, UInt8
 
 from useg.data.check import Check
 from useg.data.dataset import IN_MEMORY, evenly, load_example
 from useg.data.decode import Decoder
 from useg.data.partial import leave_out
 from useg.errors import DataError, ImageError, MissingError
-from useg.labels import IGNORE
+from useg.labels import IGNORE, foreground
 from useg.pictures.overlay import overlay, to_gray_rgb
 from useg.pictures.palette import IGNORED, object_colours
 from useg.pictures.planes import fullest, sheet_of
@@ -41,7 +41,7 @@ def preview(check: Check, decoder: Decoder = IN_MEMORY) -> UInt8[np.ndarray, "he
         if objects is not None:
             labels = leave_out(labels, whole=pair.name in check.partial, margin=check.margin)
         if not flat:  # the three planes that show most of what is annotated
-            sheet = sheet_of(labels.shape, fullest(labels, _foreground), example.spacing)
+            sheet = sheet_of(labels.shape, fullest(labels, foreground), example.spacing)
             image, labels = sheet.draw(image, np.nan), sheet.draw(labels)
             objects = None if objects is None else sheet.draw(objects)
         step = max(1, max(labels.shape) // (2 * TILE))
@@ -64,10 +64,6 @@ def preview(check: Check, decoder: Decoder = IN_MEMORY) -> UInt8[np.ndarray, "he
     if check.legend.ignore is not None:
         legend.append(("not annotated", IGNORED))
     return contact_sheet(rows, tile=TILE, legend=legend)
-
-
-def _foreground(labels: UInt8[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
-    return (labels > 0) & (labels != IGNORE)
 
 
 def _weights(objects: Integer[np.ndarray, "y x"], step: int) -> UInt8[np.ndarray, "y x 3"]:

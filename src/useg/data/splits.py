@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Integer
 
 from useg.data.dataset import Example, middle_plane, natural_key
 from useg.data.legend import count_values
 from useg.data.similar import neighbours_alike, thumbnail
 from useg.errors import DataError, SettingsError
-from useg.labels import IGNORE
+from useg.labels import IGNORE, annotated
 from useg.parts import count, count_along
 
 FEW = 5
@@ -163,7 +163,7 @@ def _by_parts(examples: Sequence[Example], share: float) -> Split:
         length, gap = shape[axis], _gap(shape[axis])
         if not can_be_cut(shape, share):
             return _by_one_image(examples, example)
-        known = count_along(example.labels, axis, _annotated)
+        known = count_along(example.labels, axis, annotated)
         cuts = []
         for rows in (known, np.ones_like(known)):  # the latter for what is annotated in a few rows only
             last, first = (_strip(each, share, length - 2 * gap) for each in (rows[::-1], rows))
@@ -182,12 +182,8 @@ def _by_parts(examples: Sequence[Example], share: float) -> Split:
 
 def _worth(rest: Example, strip: Example, *, share: float) -> tuple[int, float, int]:
     """Of two ways to cut the better one has more classes on both sides, then its share of what is annotated on each."""
-    left, held = (count(part.labels, _annotated) for part in (rest, strip))
+    left, held = (count(part.labels, annotated) for part in (rest, strip))
     return len(classes_in(rest) & classes_in(strip)), min(held / share, left / (1 - share)), left
-
-
-def _annotated(labels: Integer[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
-    return labels != IGNORE
 
 
 def can_be_cut(size: Sequence[int], share: float = 0.2) -> bool:
