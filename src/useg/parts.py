@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -51,6 +52,13 @@ def bytes_of(array: Shaped[np.ndarray, "*size"]) -> Iterator[memoryview]:
     """The bytes of the array in C order, part by part."""
     for part in parts(array):
         yield np.ascontiguousarray(part).data
+
+
+def crc32(array: Shaped[np.ndarray, "*size"], value: int = 0) -> int:
+    """Checksum of these bytes, `value` being that of what comes before."""
+    for part in bytes_of(array):
+        value = zlib.crc32(part, value)
+    return value
 
 
 def same(one: Shaped[np.ndarray, "*size"], other: Shaped[np.ndarray, "*size"]) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-from useg.data.prepare import prepare, read_annotated
+from useg.data.prepare import prepare, reader_of
 from useg.data.splits import Split
 from useg.settings import load_settings
 
@@ -22,5 +21,4 @@ def images_of_run(run: Path) -> Split | None:
     s = load_settings(run / "settings.toml").data
     if not Path(s.folder).is_dir():
         return None
-    read = partial(read_annotated, scratch=run, max_memory=s.max_memory)
-    return prepare(Path(s.folder), **s.how_to_read(), read=read).parts
+    return prepare(Path(s.folder), **s.how_to_read(), read=reader_of(run, s.max_memory)).parts

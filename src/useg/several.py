@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from useg import machine
 from useg.atomic import require_output_folder, write_text
 from useg.checkpoint import STATE, RunState, read_state
 from useg.data.dataset import Example
-from useg.data.prepare import Reader, prepare, read_annotated
+from useg.data.prepare import Reader, prepare, reader_of
 from useg.data.splits import Split
 from useg.errors import DataError, MissingError, OutputError, SettingsError, TrainingError
 from useg.evaluate import predict_examples
@@ -216,7 +216,7 @@ def read_once(run: Path, overrides: Mapping[str, Any]) -> Reader:
         SettingsError: a setting of how data are read cannot be.
     """
     most = early_settings(Settings(), overrides).data.max_memory
-    return lru_cache(maxsize=1)(partial(read_annotated, scratch=run, max_memory=most))
+    return lru_cache(maxsize=1)(reader_of(run, most))
 
 
 def look_at(data: str | Path, overrides: Mapping[str, Any], read: Reader) -> Split:

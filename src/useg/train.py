@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +15,14 @@ from useg.checkpoint import STATE
 from useg.data.dataset import Example
 from useg.data.known import seen_before
 from useg.data.legend import Legend
-from useg.data.prepare import Reader, prepare, read_annotated
+from useg.data.prepare import Reader, prepare, reader_of
 from useg.data.spacing import to_common_spacing
 from useg.data.splits import Split
 from useg.data.summary import Summary
 from useg.errors import DataError, MissingError, OutputError, SettingsError
 from useg.loop import Loop
 from useg.pace import step_seconds
-from useg.parts import bytes_of
+from useg.parts import crc32
 from useg.plan import make_plan
 from useg.predict import Predictor, PredictSettings
 from useg.processes import Team, join
@@ -104,8 +101,8 @@ def train(
         settings = Settings.model_validate(found)
         folder = Path(data or settings.data.folder)
         team.fit(machine.find_device(settings.machine.device))  # one that is not there is said before data are read
-        reader = read or partial(read_annotated, scratch=run, max_memory=settings.data.max_memory)
-        prepared = prepare(folder, **settings.data.how_to_read(), read=reader)
+        read = read or reader_of(run, settings.data.max_memory)
+        prepared = prepare(folder, **settings.data.how_to_read(), read=read)
         legend, parts = prepared.legend, prepared.parts
         layout = prepared.layout
         names = f"; names of classes from {layout.legend}" if layout.legend else ""
@@ -274,6 +271,5 @@ def _fingerprint(examples: Sequence[Example]) -> str:
     """Checksum of all images and labels."""
     value = 0
     for example in examples:
-        for part in chain(bytes_of(example.image), bytes_of(example.labels)):
-            value = zlib.crc32(part, value)
+        value = crc32(example.labels, crc32(example.image, value))
     return f"{value:08x}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,8 +100,8 @@ def read_annotated(
     """
     layout = find_layout(folder, alpha=alpha, pages=pages)
     headers = _headers_of(layout)
-    room, size = max_memory or machine.free_memory() // 2, sum(map(_decoded_bytes, headers))
-    on_disk = scratch is not None and (size > room or any(header.nbytes > MAX_BYTES for header in headers))
+    size = sum(map(_decoded_bytes, headers))
+    on_disk = scratch is not None and _too_large(headers, size, max_memory)
     decoder = Decoder(scratch, needed=size) if on_disk else IN_MEMORY
     kind = None if masks == "auto" else masks
     check = check_layout(layout, ignore=ignore, kind=kind, unlabelled=unlabelled, decoder=decoder)
@@ -136,15 +137,24 @@ def decoder_of(layout: Layout, scratch: Path) -> Decoder:
     """Reads one pair after the other: into memory, or where one is too large for that, on the disk of a folder."""
     headers = _headers_of(layout)
     largest = max(map(_decoded_bytes, headers), default=0)
-    if largest <= machine.free_memory() // 2 and all(header.nbytes <= MAX_BYTES for header in headers):
-        return IN_MEMORY
-    return Decoder(scratch, needed=largest, keep=False)
+    return Decoder(scratch, needed=largest, keep=False) if _too_large(headers, largest) else IN_MEMORY
+
+
+def _too_large(headers: Sequence[Header], size: int, max_memory: int | None = None) -> bool:
+    """Whether images of which `size` bytes are held at a time are too many, or one of them too large, for memory."""
+    room = max_memory or machine.free_memory() // 2
+    return size > room or any(header.nbytes > MAX_BYTES for header in headers)
 
 
 Reader = Callable[
     [Path, int | None, Literal["auto", "classes", "instances"], Literal["auto", "background", "ignore"], bool, Pages],
     Annotated,
 ]
+
+
+def reader_of(run: Path, max_memory: int | None) -> Reader:
+    """`read_annotated` for a run, on whose disk what is too large for memory is kept."""
+    return partial(read_annotated, scratch=run, max_memory=max_memory)
 
 
 def prepare(
