@@ -19,7 +19,7 @@ from useg.plugin.layers import painted_values, plane_of
 from useg.predict import Predictor
 from useg.predict_store import StoreWatch, predict_store
 from useg.project import Project, open_project
-from useg.project.improve import finish_improvement, forget_improvement, plan_training
+from useg.project.improve import finish_improvement, forget_improvement, plan_improvement
 from useg.project.names import clean_name
 from useg.project.predicting import fits, say
 from useg.suggest.candidates import Candidate, look
@@ -112,9 +112,9 @@ def train_project(project: Project, minutes: float, watch: Watcher) -> Trained:
     by command.
 
     Raises:
-        DataError, SettingsError, TrainingError ...: see `useg.train.train` and `useg.project.improve.plan_training`.
+        DataError, SettingsError, TrainingError ...: see `useg.train.train` and `useg.project.improve.plan_improvement`.
     """
-    improvement = plan_training(project, minutes)
+    improvement = plan_improvement(project, minutes)
     try:
         result = train(
             project.folder,

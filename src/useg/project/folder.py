@@ -299,7 +299,7 @@ class Project:
         """
         begun, path, model = time.monotonic(), self.stock.path(name), self.model
         if model is None:
-            raise MissingError(f"{self.name}: has no model yet; keep two masks and improve")
+            raise MissingError(f"{self.name}: has no model yet; keep an image and improve")
         card, digest, state = predictor.card, self._digests.of(model), file_state(path)
         self.require_fitting(card, model)
         if read_card(model) != card:
@@ -341,11 +341,7 @@ class Project:
 
     def why_not_improve(self) -> str | None:
         """What is missing before a model can be trained; None where nothing is."""
-        kept = self.kept()
-        if len(kept) < 2:
-            missing = "two images" if not kept else "one more image"
-            return f"Keep {missing}: training needs two at least, to learn from and to judge with."
-        return None
+        return None if self.kept() else "Paint an image and keep it: training learns from what you kept."
 
     def kept(self) -> list[str]:
         """Names of the images that have a mask."""

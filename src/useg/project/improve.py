@@ -64,21 +64,17 @@ class Point:
 
 
 def plan_improvement(project: Project, minutes: float) -> Improvement:
-    """How the project's model is improved. Raises DataError before two images are kept, and as `plan_training`."""
-    if why := project.why_not_improve():
-        raise DataError(why)
-    return plan_training(project, minutes)
-
-
-def plan_training(project: Project, minutes: float) -> Improvement:
-    """How a project's images are trained on, even a single one, a strip of which then judges.
+    """How the project's model is improved: trained on the kept images, even a single one, a strip of which then judges.
 
     The run folder is made, so that its number is nobody else's.
 
     Raises:
+        DataError: no image is kept yet.
         SettingsError: the minutes are too few or too many.
         MissingError: the project's model is gone. OutputError: the disk may not be written.
     """
+    if why := project.why_not_improve():
+        raise DataError(why)
     if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
         raise SettingsError(f"{minutes:g} minutes; train for {LEAST_MINUTES:g} to {MOST_MINUTES:g}")
     start = project.model if project.model and not is_onnx(project.model) else None

@@ -336,7 +336,7 @@ export class App {
         byId("predict").disabled = !image || !this.project.has_model;
         byId("predict").title = this.project.has_model
             ? "Let the model paint this image (M)"
-            : "There is no model yet: keep two images, then press Improve";
+            : "There is no model yet: keep an image, then press Improve";
         byId("keep").disabled = !image || (source === "mask" && !dirty);
         setText(byId("keep").lastChild, source === "mask" && !dirty ? "Kept" : "Keep");
         byId("discard").disabled = !image || !["draft", "mask"].includes(source);
