@@ -9,7 +9,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "useg"
 
 # Lower floors first. Rooms of one floor know nothing of each other.
 FLOORS = [
-    ["errors", "labels", "parts"],
+    ["errors", "labels", "parts", "words"],
     ["atomic", "hub", "machine"],
     ["processes", "scratch"],
     ["objects"],

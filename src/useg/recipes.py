@@ -24,6 +24,7 @@ from useg.unet.normalise import NormaliseSettings
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings, volume_settings
 from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, plan_neighbours, some_slices
+from useg.words import kind_of
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
@@ -141,7 +142,7 @@ def auto_recipe(
         f"network: {'of volumes, ' if look.kind == 3 else ''}depth {network.depth}, same padding, batch normalisation",
         *([about_axes(network, look.edges, train[0].unit)] if look.dims == 3 and not given else []),
         *([_about_resolution(look, patch, legend)] if not given else []),
-        f"samples: {samples.batch} crops of {'x'.join(map(str, crop))} pixels a step"
+        f"samples: {samples.batch} crops of {'x'.join(map(str, crop))} {kind_of(look.dims)[1]} a step"
         + (f"; half of them seek the rare {', '.join(legend.names[k] for k in rare)}" if rare else ""),
         _about_augmentation(look, symmetries, legend),
         f"loss: cross-entropy + Dice; {about_values}",
@@ -195,10 +196,11 @@ def _augmentation(look: _Look, symmetries: Symmetries, crop: Sequence[int]) -> A
 
 def _about_resolution(look: _Look, patch: int, legend: Legend) -> str:
     """On how fine a grid the network works."""
+    _, pixels = kind_of(look.kind)
     patches = f"{'x'.join('2' * look.kind)} patches and sees four times as many samples"
     return (
         f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
-        f"{look.thickness:.0f} pixels thick, so the network works on {patches if patch > 1 else 'single pixels'}"
+        f"{look.thickness:.0f} {pixels} thick, so the network works on {patches if patch > 1 else f'single {pixels}'}"
     )
 
 
@@ -252,7 +254,7 @@ def paper_recipe(train: Sequence[Example], legend: Legend, shares: np.ndarray, g
         "network: the paper's, 31.0 M parameters, valid convolutions, dropout"
         if dims == 2
         else "network: the 3-D paper's, 19.1 M parameters, valid convolutions, batch normalisation",
-        f"samples: one tile of {'x'.join(map(str, tile))} pixels a step",
+        f"samples: one tile of {'x'.join(map(str, tile))} {kind_of(dims)[1]} a step",
         "loss: cross-entropy, classes weighted by the inverse of their share; SGD with momentum 0.99",
         "augmentation: rotations, flips and elastic deformation (3x3 grid, 10 pixels), as in the paper",
     ]

@@ -18,6 +18,7 @@ from useg.metrics.overlap import OverlapScores, confusion_matrix, overlap_scores
 from useg.metrics.rand import RegionScores, at_threshold, best_over_thresholds
 from useg.metrics.surface import SurfaceScores, surface_distances, surface_scores
 from useg.metrics.warping import warping_error
+from useg.words import kind_of
 
 Surfaces = Literal["none", "volumes", "all"]
 """Of which images surface distances are measured. Of volumes they take less than a tenth of the time of a prediction,
@@ -97,6 +98,7 @@ class Evaluation:
             probabilities, None where it sees nothing in an image.
         objects: how well objects were found and parted, where masks and predictions number them.
         surfaces: how far apart surfaces are, where that was measured.
+        dims: axes of the images; 2 where some are flat and some are volumes.
     """
 
     overlap: OverlapScores
@@ -109,6 +111,7 @@ class Evaluation:
     uncalibrated: Reliability | None = None
     expected_dice: list[float | None] = field(default_factory=list)
     surfaces: SurfaceScores | None = None
+    dims: int = 2
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None, ready for JSON."""
@@ -120,6 +123,7 @@ class Evaluation:
             image["average_distance"] = [plain(each.average) for each in measured]
         return {
             **self.overlap.as_dict(),
+            "dims": self.dims,
             "per_image": images,
             "regions": asdict(self.regions) if self.regions else None,
             "objects": self.objects.as_dict() if self.objects else None,
@@ -151,8 +155,9 @@ def score(
     per_image = [(i.name, dice_of(c)) for i, c in zip(images, confusions, strict=True)]
     regions = _regions(images, region_class, region_threshold) if region_class is not None else None
     groups = [i.group for i in images]
-    found = Evaluation(overlap_scores(confusions), per_image, confusions, groups, regions, _objects(images))
-    if surfaces == "all" or (surfaces == "volumes" and all(i.truth.ndim == 3 for i in images)):
+    dims = min(i.truth.ndim for i in images)
+    found = Evaluation(overlap_scores(confusions), per_image, confusions, groups, regions, _objects(images), dims=dims)
+    if surfaces == "all" or (surfaces == "volumes" and dims == 3):
         found = replace(found, surfaces=_surfaces(images, classes))
     told = [i.honesty for i in images if i.honesty]
     if len(told) < len(images):
@@ -202,7 +207,7 @@ def _surfaces(images: Sequence[Scored], classes: int) -> SurfaceScores:
     ]
     if known:
         return surface_scores(measured, images[0].unit or "units of the pixel size")
-    return surface_scores(measured, "voxels" if images[0].truth.ndim == 3 else "pixels")
+    return surface_scores(measured, kind_of(images[0].truth.ndim)[1])
 
 
 def _regions(images: Sequence[Scored], region_class: int, threshold: float | None) -> Regions:

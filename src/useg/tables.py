@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from useg.console import console, say
-from useg.report.words import count
+from useg.words import count, kind_of
 
 if TYPE_CHECKING:
     from useg.backends.note import Note
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def describe_image(path: Path, header: Header) -> str:
     """What an image says of itself, for people."""
     size = " x ".join(map(str, header.size))
-    kind, pixels = ("volume", "voxels") if len(header.size) == 3 else ("image", "pixels")
+    kind, pixels = kind_of(len(header.size))
     line = f"{path}: {kind} of {size} {pixels}, channels: {header.channels}, {header.dtype}"
     if header.spacing:
         line += f", {pixels[:-1]} size {' x '.join(f'{s:g}' for s in header.spacing)} {header.unit or ''}".rstrip()
@@ -36,7 +36,7 @@ def describe_model(path: Path, card: ModelCard) -> str:
     """A model's card for people."""
     n, seen, scores = card.network, card.input, card.scores
     size = "x".join(str(axis.receptive_field) for axis in n.axes)
-    kind, pixels = f"{n.dims}-D" if n.neighbours is None else "2.5-D", "voxels" if n.dims == 3 else "pixels"
+    kind, (_, pixels) = f"{n.dims}-D" if n.neighbours is None else "2.5-D", kind_of(n.dims)
     lines = [
         f"{path}: U-Net by useg {card.version}",
         f"  network      {kind}, width {n.width}, depth {n.depth}, {n.padding} padding, norm: {n.norm}; "
@@ -146,9 +146,10 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
     """A table of scores on standard error."""
     from rich.table import Table
 
+    image, pixels = kind_of(scores["dims"])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class")
-    for title in ("Dice", "95 %", "IoU", "per image", "images", "false alarms"):
+    for title in ("Dice", "95 %", "IoU", f"per {image}", f"{image}s", "false alarms"):
         table.add_column(title, justify="right")
     for k, name in enumerate(names):
         with_it = scores["images"] - scores["unannotated_images"] - scores["empty_images"][k]
@@ -162,10 +163,10 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
         )
     console().print(table)
     say(
-        f"pixel accuracy {scores['pixel_accuracy']:.4f} over {count(scores['images'], 'image')}, "
-        f"{scores['pixels']} pixels"
+        f"{pixels[:-1]} accuracy {scores['pixel_accuracy']:.4f} over {count(scores['images'], image)}, "
+        f"{scores['pixels']} {pixels}"
     )
-    say("Dice and IoU pool all pixels; 'per image' is the mean Dice of the images that hold the class.")
+    say(f"Dice and IoU pool all {pixels}; 'per {image}' is the mean Dice of the {image}s that hold the class.")
     drawn = scores["intervals"]
     if drawn["units"] > 1:
         say(f"95 % of the scores of as many {drawn['unit']} drawn from these {drawn['units']} lie between the bounds.")

@@ -18,8 +18,8 @@ from useg.report.gather import report_of
 from useg.report.log import read_run
 from useg.report.run import REPORT, report_evaluation, report_training
 from useg.report.trained import trained_in, trained_on
-from useg.report.words import bounds, count, duration, figure, listing, percent
 from useg.settings import Settings, override, save_settings
+from useg.words import bounds, count, duration, figure, listing, percent
 
 
 def example(number: int, size: tuple[int, int] = (48, 64)) -> Example:

@@ -11,7 +11,7 @@ from useg.cli.arguments import BackendOption, DeviceOption, JsonOption, MemoryOp
 from useg.console import prediction_bars, print_json, progress_bar, say
 from useg.errors import SettingsError
 from useg.options import parse_folds, parse_format, parse_memory
-from useg.report.words import count
+from useg.words import count
 
 
 def predict(

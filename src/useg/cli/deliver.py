@@ -11,7 +11,7 @@ from useg.cli.arguments import ModelArgument
 from useg.console import say
 from useg.errors import SettingsError
 from useg.options import parse_folds
-from useg.report.words import count
+from useg.words import count
 
 if TYPE_CHECKING:
     from useg.export import Owner

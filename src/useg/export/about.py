@@ -18,9 +18,9 @@ from useg.report.content import Report
 from useg.report.gallery import Gallery
 from useg.report.gather import report_of
 from useg.report.trained import trained_in
-from useg.report.words import bounds, count, figure, listing
 from useg.settings import load_settings
 from useg.unet.model import ModelCard
+from useg.words import bounds, count, figure, listing
 
 PAPER = "O. Ronneberger, P. Fischer, T. Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015"
 PAPER_DOI = "10.1007/978-3-319-24574-4_28"

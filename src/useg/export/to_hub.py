@@ -14,8 +14,8 @@ from useg.errors import SettingsError
 from useg.export.about import Owner, model_page
 from useg.hub import FILE
 from useg.report.content import Report
-from useg.report.words import bounds
 from useg.unet.model import ModelCard, find_model, load_model
+from useg.words import bounds
 
 CONFIG, PAGE = "config.json", "README.md"
 

@@ -13,9 +13,9 @@ from useg.metrics.calibration import Reliability
 from useg.report.content import Caution, Expected, ImageEntry, Training
 from useg.report.gallery import Shown
 from useg.report.trained import Trained
-from useg.report.words import count, listing, percent
 from useg.scores import Evaluation
 from useg.unet.model import ModelCard
+from useg.words import count, listing, percent
 
 FEW_IMAGES = 10
 """Fewer images than this, trained on or scored, are told."""

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from useg.metrics.calibration import Reliability
 from useg.report.content import Curve, Expected, Growth
-from useg.report.words import figure, percent
+from useg.words import figure, percent
 
 WIDTH, HEIGHT = 440, 280
 """Units of a chart; on the page it is as wide as there is room."""

@@ -20,6 +20,7 @@ from useg.predict import Prediction
 from useg.report.content import Colour, Picture
 from useg.scored_picture import sheet_for
 from useg.unet.model import ModelCard
+from useg.words import kind_of
 
 BUDGET = 21_500_000
 """Bytes of all pictures of a page; written as text they take a third more."""
@@ -81,7 +82,7 @@ class Gallery:
     def add(self, example: Example, prediction: Prediction) -> None:
         """Keep what the page shows of an image and its prediction."""
         dims = example.labels.ndim
-        self.pixels = "voxels" if dims == 3 else "pixels"
+        _, self.pixels = kind_of(dims)
         image, truth = example.image, example.labels
         kinds = error_kinds(truth, prediction.labels)
         errors, annotated = wrong(kinds).sum(), (truth != IGNORE).sum()

@@ -21,9 +21,9 @@ from useg.report.content import Expected, Figure, Growth, ImageEntry, Report, Sc
 from useg.report.gallery import Gallery
 from useg.report.log import RunLog, read_run
 from useg.report.trained import Trained
-from useg.report.words import NOTHING, bounds, count, duration, figure, listing, percent
 from useg.scores import Evaluation
 from useg.unet.model import ModelCard
+from useg.words import NOTHING, bounds, count, duration, figure, listing, percent
 
 
 def report_of(

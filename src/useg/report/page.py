@@ -15,7 +15,7 @@ from useg.atomic import write_text
 from useg.pictures.overlay import ERROR_LEGEND
 from useg.report import charts
 from useg.report.content import Curve, Report, ScoreRow
-from useg.report.words import bounds, figure, percent
+from useg.words import bounds, figure, percent
 
 HERE = Path(__file__).parent
 OPEN_IMAGES = 24

@@ -14,8 +14,8 @@ from useg.report.gallery import Gallery
 from useg.report.gather import report_of
 from useg.report.page import write_report
 from useg.report.trained import trained_in, trained_on
-from useg.report.words import count
 from useg.scores import Evaluation
+from useg.words import count
 
 REPORT = "report.html"
 

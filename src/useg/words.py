@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # the command line counts too, and loads nothing heavy
-    from useg.metrics.bootstrap import Interval
 
 NOTHING = "–"
 """Where there is no number."""
@@ -18,7 +14,7 @@ def figure(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def bounds(interval: Interval) -> str:
+def bounds(interval: tuple[float, float]) -> str:
     """An interval."""
     return NOTHING if math.isnan(interval[0]) else f"{figure(interval[0])} to {figure(interval[1])}"
 
@@ -43,6 +39,11 @@ def duration(seconds: float) -> str:
 def count(number: int, what: str) -> str:
     """ "1 image", "2 images"."""
     return f"{number} {what}" + "s" * (number != 1)
+
+
+def kind_of(dims: int) -> tuple[str, str]:
+    """What an image of so many axes is, and what it is made of."""
+    return ("volume", "voxels") if dims == 3 else ("image", "pixels")
 
 
 def listing(words: Sequence[str]) -> str:
