@@ -24,7 +24,7 @@ from useg.unet.normalise import NormaliseSettings
 from useg.unet.optimise import OptimiserSettings
 from useg.unet.settings import UNetSettings, volume_settings
 from useg.volume_plan import ALIKE, Axes, about_axes, cube, plan_axes, plan_neighbours, some_slices
-from useg.words import kind_of
+from useg.words import kind_of, listing
 
 RARE = 0.05
 """A class with a smaller share of the pixels than this is rare: crops seek it."""
@@ -206,11 +206,14 @@ def _about_resolution(look: _Look, patch: int, legend: Legend) -> str:
 
 def _about_augmentation(look: _Look, symmetries: Symmetries, legend: Legend) -> str:
     """How images are varied, and why not more."""
+    axes: dict[tuple[int, int], list[str]] = {}
+    for axis, pair in zip("zyx", look.ordered, strict=True):
+        if pair:
+            axes.setdefault(pair, []).append(axis)
     kept = [
-        f"; but {legend.names[pair[0]]} and {legend.names[pair[1]]} keep their order along {axis}, which is not "
-        "mirrored"
-        for axis, pair in zip("zyx", look.ordered, strict=True)
-        if pair
+        f"; but {legend.names[first]} and {legend.names[second]} keep their order along {listing(along)}, "
+        f"which {'is' if len(along) == 1 else 'are'} not mirrored"
+        for (first, second), along in axes.items()
     ]
     return f"augmentation: {symmetries.reason}{''.join(kept)}"
 
