@@ -65,7 +65,7 @@ def test_first_visit_of_an_empty_folder(browser: Any, begun: Place) -> None:
         page.locator("#welcome").wait_for(state="hidden")
         assert page.locator("#predict").is_disabled()
         assert page.locator("#improve").is_disabled()
-        assert "two" in page.locator("#improve-why").inner_text()
+        assert "keep it" in page.locator("#improve-why").inner_text()
         line = (30, 40), (90, 60)
         stroke(page, *line)
         wait_for_state(page, "one", "Draft")
@@ -73,6 +73,8 @@ def test_first_visit_of_an_empty_folder(browser: Any, begun: Place) -> None:
         # What was not painted is not taken for background without asking.
         page.locator("dialog button[value=background]").click()
         wait_for_state(page, "one", "Kept")
+        page.locator("#improve-why", has_text="the image that you kept").wait_for()
+        assert page.locator("#improve").is_enabled()
         page.screenshot(path=begun.shots / "kept.png")
         mask, far = begun.masks()["one"], distance(*line)
         assert (mask[far < 9] == 1).all()
