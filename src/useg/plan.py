@@ -18,6 +18,7 @@ from useg.settings import Settings, override
 from useg.unet.borders import BorderSettings, touching_share
 from useg.unet.model import ModelCard
 from useg.unet.normalise import NormaliseSettings
+from useg.words import kind_of
 
 ENOUGH_STEPS = 2500
 """A network is only made wider while this many steps fit into the budget: fewer steps of a wider one teach less."""
@@ -130,7 +131,7 @@ def _from_start(settings: Settings, start: ModelCard) -> Settings:
 
 def _about_start(settings: Settings) -> str:
     n, rate = settings.network, settings.optimiser.learning_rate
-    pixels = f"{n.patch}x{n.patch} patches" if n.patch > 1 else "single pixels"
+    pixels = f"{n.patch}x{n.patch} patches" if n.patch > 1 else f"single {kind_of(n.dims)[1]}"
     return (
         f"network: that of the earlier model, depth {n.depth}, width {n.width}, {n.padding} padding, norm: {n.norm}, "
         f"on {pixels}; it has learned before, so the learning rate rises to {rate:g} only"

@@ -16,7 +16,9 @@ from useg.pictures.overlay import ERROR_LEGEND, error_kinds
 from useg.predict import Prediction
 from useg.report.content import Picture
 from useg.report.gallery import LARGEST_EDGE, MOST_COLOURS, SMALLEST_EDGE, Gallery
+from useg.report.gather import report_of
 from useg.scored_picture import sheet_for
+from useg.scores import Scored, score
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -117,7 +119,9 @@ def test_of_a_volume_its_planes_are_shown() -> None:
     kinds = error_kinds(sheet.draw(example.labels), sheet.draw(prediction.labels))
     assert ((opened(picture.errors)[..., 3] > 0) == (kinds > 0)).all()
     told = gallery.shown[0]
-    assert (told.size, told.planes, gallery.pixels) == ("5 x 40 x 56 voxels", sheet.words, "voxels")
+    assert (told.size, told.planes) == ("5 x 40 x 56 voxels", sheet.words)
+    scored = score([Scored("a", example.labels, prediction.labels)], 2)
+    assert report_of(scored, card, gallery, data="x", command="", seconds=0.0).pixels == "voxels"
     assert told.wrong == pytest.approx((prediction.labels != example.labels).mean())
 
 

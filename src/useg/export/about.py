@@ -20,7 +20,7 @@ from useg.report.gather import report_of
 from useg.report.trained import trained_in
 from useg.settings import load_settings
 from useg.unet.model import ModelCard
-from useg.words import bounds, count, figure, listing
+from useg.words import bounds, count, figure, kind_of, listing
 
 PAPER = "O. Ronneberger, P. Fischer, T. Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015"
 PAPER_DOI = "10.1007/978-3-319-24574-4_28"
@@ -126,7 +126,8 @@ def summary(card: ModelCard, report: Report | None) -> tuple[str, ...]:
 def limits(card: ModelCard, report: Report | None) -> list[str]:
     """Where not to trust the model, the gravest first."""
     seen, told = card.input, [f"- {plain(caution.text)}" for caution in report.cautions] if report else []
-    spacing = f", pixels of {' x '.join(f'{n:g}' for n in seen.spacing)} {seen.unit or ''}" if seen.spacing else ""
+    _, pixels = kind_of(card.network.dims)
+    spacing = f", {pixels} of {' x '.join(f'{n:g}' for n in seen.spacing)} {seen.unit or ''}" if seen.spacing else ""
     gray = ", ".join(f"{low:g} to {high:g}" for low, high in zip(seen.low, seen.high, strict=True))
     return [
         "\n".join(
@@ -153,11 +154,14 @@ def _input(card: ModelCard) -> str:
         + "".join(f", clipped to {low:g} .. {high:g} before" for low, high in card.normalise.bounds),
         "none": "not at all",
     }[card.normalise.kind]
+    _, pixels = kind_of(n.dims)
     fields = [axis.receptive_field for axis in n.axes]
-    field = f"{fields[0]} pixels along each axis" if len(set(fields)) == 1 else f"{' x '.join(map(str, fields))} pixels"
+    field = (
+        f"{fields[0]} {pixels} along each axis" if len(set(fields)) == 1 else f"{' x '.join(map(str, fields))} {pixels}"
+    )
     return (
         f"Input: gray values as they stand in the file, {count(n.in_channels, 'channel')}, {n.dims}-D. They are "
-        f"normalised: {how}. A pixel of the result depends on {field}."
+        f"normalised: {how}. A {pixels[:-1]} of the result depends on {field}."
     )
 
 
@@ -167,7 +171,7 @@ def _output(card: ModelCard) -> str:
     if found := card.objects:
         apart = (
             f" Objects are parted by seeds above {found.seed_threshold:g} that grow above {found.threshold:g}; those "
-            f"of less than {found.smallest} pixels are left out."
+            f"of less than {found.smallest} {kind_of(card.network.dims)[1]} are left out."
         )
     return f"Output: the probability of each class ({names}), calibrated on the held-out images.{apart}"
 

@@ -74,7 +74,6 @@ class Gallery:
         self.card, self.budget = card, budget
         self.shown: list[Shown] = []
         self.edge = LARGEST_EDGE
-        self.pixels = "pixels"
         colours = object_colours() if card.objects else [c.colour for c in card.classes]
         self._colours = colours[1 : MOST_COLOURS + 1] or [IGNORED]
         self._bytes = 0
@@ -82,7 +81,7 @@ class Gallery:
     def add(self, example: Example, prediction: Prediction) -> None:
         """Keep what the page shows of an image and its prediction."""
         dims = example.labels.ndim
-        _, self.pixels = kind_of(dims)
+        _, pixels = kind_of(dims)
         image, truth = example.image, example.labels
         kinds = error_kinds(truth, prediction.labels)
         errors, annotated = wrong(kinds).sum(), (truth != IGNORE).sum()
@@ -105,7 +104,7 @@ class Gallery:
             Shown(
                 example.name,
                 example.group,
-                f"{' x '.join(map(str, example.labels.shape))} {self.pixels}",
+                f"{' x '.join(map(str, example.labels.shape))} {pixels}",
                 tuple(prediction.warnings),
                 float(errors / max(1, annotated)),
                 thumbnail(middle_plane(example.image, dims)),

@@ -23,7 +23,7 @@ from useg.report.log import RunLog, read_run
 from useg.report.trained import Trained
 from useg.scores import Evaluation
 from useg.unet.model import ModelCard
-from useg.words import NOTHING, bounds, count, duration, figure, listing, percent
+from useg.words import NOTHING, bounds, count, duration, figure, kind_of, listing, percent
 
 
 def report_of(
@@ -54,6 +54,7 @@ def report_of(
     """
     intervals, surfaces = bootstrap(evaluation.confusions, evaluation.groups), evaluation.surfaces
     entries = _entries(evaluation, gallery)
+    _, pixels = kind_of(evaluation.dims)
     log = read_run(run, card.scores.get("step")) if run else None
     training = log.training if log else None
     expected = _expected(entries)
@@ -61,8 +62,8 @@ def report_of(
     commands = [(command, "made this page"), (log.command if log else "", "trains again with the settings below")]
     return Report(
         title=f"How good is {run.resolve().name if run else 'this model'}?",
-        summary=_summary(card, data, validation, gallery.pixels),
-        figures=_figures(evaluation, intervals, gallery.pixels),
+        summary=_summary(card, data, validation, pixels),
+        figures=_figures(evaluation, intervals, pixels),
         cautions=cautions(known),
         rows=_rows(evaluation, card, intervals),
         drawn=_drawn(intervals, evaluation.groups),
@@ -74,7 +75,7 @@ def report_of(
             *([_surfaces(surfaces, [c.name for c in card.classes])] if surfaces else ()),
             *tables,
         ),
-        pixels=gallery.pixels,
+        pixels=pixels,
         reliability=evaluation.reliability,
         uncalibrated=evaluation.uncalibrated,
         expected=expected,
