@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from useg import parts as room
-from useg.parts import boxes, bytes_of, count, count_along, find, middle, parts, percentiles, same
+from useg.parts import boxes, bytes_of, centre, count, count_along, find, middle, parts, percentiles, same
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -68,6 +68,14 @@ def test_boxes_cover_each_place_once_and_the_middle_is_bounded(size: list[int], 
     seen[middle(size, most)] += 1
     assert seen.max() >= 2 and ((seen == 2).sum() <= most or min(seen[middle(size, most)].shape) == 1)
     assert (seen == 2).all() or seen.size > most
+
+
+@few
+@given(size=sizes, edge=st.integers(1, 5))
+def test_the_centre_is_as_long_as_asked_and_as_far_from_both_ends(size: list[int], edge: int) -> None:
+    for n, window in zip(size, centre(size, edge), strict=True):
+        assert window.stop - window.start == min(n, edge)
+        assert 0 <= (n - window.stop) - window.start <= 1
 
 
 @few

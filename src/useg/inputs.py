@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from useg.data.dataset import Example
 from useg.data.spacing import SAME_SIZE, common_spacing, largest_ratio, scaled_size
 from useg.images.windows import Windows
-from useg.parts import parts, percentiles
+from useg.parts import centre, parts, percentiles
 from useg.unet.model import InputSeen
 from useg.unet.normalise import sample_steps, subsample
 
@@ -40,7 +40,7 @@ class Glance:
 def glance(image: Windows) -> Glance:
     """Look at an image, reading it in parts."""
     size = image.header.size
-    return Glance(size, image.strided(sample_steps(size)), image.read(_middle(size)))
+    return Glance(size, image.strided(sample_steps(size)), image.read(centre(size, DETAIL_EDGE)))
 
 
 def describe_input(train: Sequence[Example]) -> InputSeen:
@@ -76,7 +76,7 @@ def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
     contrast and with the number of edges, so that what is left is how sharp these are. None for an even image.
     """
     slopes, bends, counted = [], [], np.zeros(2, int)
-    for part in parts(image[(slice(None), *_middle(image.shape[1:]))]):
+    for part in parts(image[(slice(None), *centre(image.shape[1:], DETAIL_EDGE))]):
         values = part.astype(np.float32)
         slope = np.diff(np.where(np.isfinite(values), values, 0), axis=-1)
         bend = np.diff(slope, axis=-1)
@@ -88,10 +88,6 @@ def detail(image: Shaped[np.ndarray, "c *size"]) -> float | None:
     if not counted[1] or not 0 < steepness < np.inf:
         return None
     return float(sum(bends) / np.float32(counted[1])) / steepness
-
-
-def _middle(size: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(max(0, (n - DETAIL_EDGE) // 2), min(n, (n + DETAIL_EDGE) // 2)) for n in size)
 
 
 def unlike_training(

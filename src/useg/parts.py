@@ -48,6 +48,11 @@ def middle(size: Sequence[int], most: int) -> tuple[slice, ...]:
     return tuple(slice((n - edge) // 2, (n - edge) // 2 + edge) for n, edge in zip(size, edges, strict=True))
 
 
+def centre(size: Sequence[int], edge: int) -> tuple[slice, ...]:
+    """The window around the centre that has at most `edge` elements along each axis."""
+    return tuple(slice(max(0, (n - edge) // 2), min(n, (n + edge) // 2)) for n in size)
+
+
 def bytes_of(array: Shaped[np.ndarray, "*size"]) -> Iterator[memoryview]:
     """The bytes of the array in C order, part by part."""
     for part in parts(array):

@@ -15,7 +15,7 @@ from useg.metrics.calibration import fit_temperature
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores
 from useg.objects.separate import confidence, find_settings, separate
-from useg.parts import count, find, middle
+from useg.parts import centre, count, find, middle
 from useg.predict import Prediction, Predictor
 from useg.unet.model import ModelCard
 
@@ -135,7 +135,7 @@ def _spread(items: Sequence[Item]) -> list[Item]:
 
 def _middle(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidence, ids and mask of an image, no larger than TUNED_EDGE along each axis."""
-    cut = tuple(slice(max(0, (n - TUNED_EDGE) // 2), (n + TUNED_EDGE) // 2) for n in case[1].shape)
+    cut = centre(case[1].shape, TUNED_EDGE)
     return case[0][cut], case[1][cut], case[2][cut]
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from useg.data.dataset import Example, evenly
 from useg.errors import extra
+from useg.parts import centre
 
 MOST_IMAGES = 8
 MOST_PIXELS = {2: 512, 3: 96}
@@ -22,7 +23,8 @@ def class_thickness(examples: Sequence[Example], classes: int) -> Float[np.ndarr
     Hildebrand and Rüegsegger 1997, read on the medial axis). At most 8 images, evenly spread, are looked at; a class
     that none of them holds has NaN.
     """
-    labels = [_middle(examples[i].labels) for i in evenly(len(examples), MOST_IMAGES)]
+    chosen = [examples[i].labels for i in evenly(len(examples), MOST_IMAGES)]
+    labels = [each[centre(each.shape, MOST_PIXELS[each.ndim])] for each in chosen]
     widths = [np.concatenate([_widths(image == k) for image in labels]) for k in range(classes)]
     return np.array([np.median(w) if w.size else np.nan for w in widths])
 
@@ -42,9 +44,3 @@ def _widths(region: Bool[np.ndarray, "*size"]) -> Float[np.ndarray, " n"]:
         skeleton = distance == distance.max()
     widths: Float[np.ndarray, " n"] = 2 * distance[skeleton] - 1
     return widths
-
-
-def _middle(labels: np.ndarray) -> np.ndarray:
-    most = MOST_PIXELS[labels.ndim]
-    starts = [max(0, (n - most) // 2) for n in labels.shape]
-    return labels[tuple(slice(s, s + most) for s in starts)]

@@ -16,6 +16,7 @@ from useg.data.similar import thumbnail
 from useg.errors import UsegError
 from useg.evaluate import evaluate
 from useg.images.files import read
+from useg.parts import centre
 from useg.predict import Predictor
 from useg.settings import load_settings
 
@@ -56,8 +57,7 @@ def trained_on(predictor: Predictor, train: Sequence[Example]) -> Trained:
 
 def _middle(example: Example) -> Example:
     """The middle of an image as an image of classes; objects are not looked for."""
-    edge = round(EDGE ** (2 / example.labels.ndim))
-    cut = tuple(slice(max(0, (n - edge) // 2), (n + edge) // 2) for n in example.labels.shape)
+    cut = centre(example.labels.shape, round(EDGE ** (2 / example.labels.ndim)))
     return replace(example, image=example.image[:, *cut], labels=example.labels[cut], objects=None)
 
 
