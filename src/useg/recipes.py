@@ -197,7 +197,9 @@ def _augmentation(look: _Look, symmetries: Symmetries, crop: Sequence[int]) -> A
 def _about_resolution(look: _Look, patch: int, legend: Legend) -> str:
     """On how fine a grid the network works."""
     _, pixels = kind_of(look.kind)
-    patches = f"{'x'.join('2' * look.kind)} patches and sees four times as many samples"
+    # Measured of images; of volumes it is not known how many.
+    more = "four times as many samples" if look.kind == 2 else "more samples in its time"
+    patches = f"{'x'.join('2' * look.kind)} patches and sees {more}"
     return (
         f"resolution: {'the thinner class' if legend.classes == 2 else 'half of the classes'} is up to "
         f"{look.thickness:.0f} {pixels} thick, so the network works on {patches if patch > 1 else f'single {pixels}'}"
