@@ -1,14 +1,16 @@
 """Validation finds how objects are parted, scores them, and leaves models of classes alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import useg.validate as room
 from useg.data.dataset import Example
+from useg.evaluate import evaluate
 from useg.labels import IGNORE
-from useg.metrics.calibration import temper
+from useg.metrics.calibration import Calibration
 from useg.predict import Predictor, PredictSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.normalise import NormaliseSettings
@@ -76,12 +78,29 @@ def test_what_parts_touching_objects_is_found() -> None:
     assert objects.panoptic_quality[0] > 0.9
     # What the model keeps gives the same objects to who predicts.
     assert found.temperature < 1  # the image was right more often than its gray values said
+    mend = Calibration(found.temperature, tuple(found.score_shift))
 
     def mended(tile: np.ndarray, keep: Sequence[slice]) -> np.ndarray:
-        return temper(gray(tile, keep), found.temperature)
+        return mend.apply(gray(tile, keep))
 
     predictor = Predictor(found, mended, predictor.settings)
     assert predictor.objects(predictor.predict(discs(0.65).image)).max() == 12
+
+
+@pytest.mark.parametrize("masks", ["classes", "instances"])
+def test_labels_are_scored_as_the_model_will_give_them(masks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image says 0.4 of what is an object more often than not."""
+    rng, example = np.random.default_rng(0), discs(0.4)
+    chance = np.where(example.labels == 1, 0.4, 0.05) + rng.normal(0, 0.02, SIZE)
+    example = replace(example, image=chance[None].clip(0, 1).astype(np.float32))
+    plain = Predictor(card(masks), gray, PredictSettings(device="cpu", precision="float32"))
+    overlap, _, found = validate(plain, [example, example], [])
+    assert overlap.dice[1] > 0.99 > 0 == evaluate(plain, [example]).overlap.dice[1]
+    mend = Calibration(found.temperature, tuple(found.score_shift))
+    mended = Predictor(found, lambda tile, keep: mend.apply(gray(tile, keep)), plain.settings)
+    assert evaluate(mended, [example, example]).overlap == overlap
+    monkeypatch.setattr(room, "HELD", 0)
+    assert validate(plain, [example, example], [])[0] == overlap
 
 
 def test_few_held_out_objects_do_not_decide_alone() -> None:

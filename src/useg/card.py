@@ -10,19 +10,12 @@ from useg.data.known import checksums
 from useg.data.legend import Legend
 from useg.data.splits import Split
 from useg.inputs import describe_input
-from useg.objects.settings import SeparateSettings
 from useg.settings import Settings
 from useg.unet.model import ClassInfo, ModelCard
 
 
-def make_card(
-    settings: Settings,
-    legend: Legend,
-    parts: Split,
-    objects: SeparateSettings | None = None,
-    temperature: float = 1.0,
-) -> ModelCard:
-    """The card of a run's models, with what a validation found; scores come with each."""
+def make_card(settings: Settings, legend: Legend, parts: Split) -> ModelCard:
+    """The card of a run's models, before a validation has found what calibrates them and how they score."""
     flips: dict[Literal["x", "y", "transpose"], bool] = {
         "x": settings.augment.mirror_x,
         "y": settings.augment.mirror_y,
@@ -37,8 +30,6 @@ def make_card(
         ignore=legend.ignore,
         alpha=settings.data.alpha,
         score_shift=settings.score_shift,
-        temperature=temperature,
-        objects=objects,
         flips=[name for name, natural in flips.items() if natural],
         input=describe_input(parts.train),
         trained_on={

@@ -36,8 +36,8 @@ class RunState(BaseModel):
         floor: no model with a lower score than this is kept: that of the one that the run started from.
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
-        objects: how objects are told apart, as the last validation found it, where masks number them; temperature: of
-            the scores, as it found that.
+        objects: how objects are told apart, as the last validation found it, where masks number them; temperature,
+            score_shift: what calibrates the scores, as it found that; the shift is empty before the first.
         bad_in_row, skipped: steps without a finite loss or gradient, just now and in all.
         finished: nothing is left to do.
     """
@@ -59,6 +59,7 @@ class RunState(BaseModel):
     validation_seconds: float = 0.0
     objects: SeparateSettings | None = None
     temperature: float = 1.0
+    score_shift: list[float] = []
     bad_in_row: int = 0
     skipped: int = 0
     finished: bool = False

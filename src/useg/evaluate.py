@@ -70,9 +70,7 @@ def predict_examples(
     """
     temperature = predictor.card.temperature
     for example in examples:
-        axes = "CYX" if example.labels.ndim == 2 else "CZYX"
-        image = Image(example.image, axes, example.spacing, example.unit, path=Path(example.name))
-        prediction = predictor.predict(image)
+        prediction = predictor.predict(image_of(example))
         if watch:
             watch(example, prediction)
         probabilities = prediction.probabilities if keep else None
@@ -96,6 +94,12 @@ def predict_examples(
             example.spacing,
             example.unit,
         )
+
+
+def image_of(example: Example) -> Image:
+    """What of an example a model is shown."""
+    axes = "CYX" if example.labels.ndim == 2 else "CZYX"
+    return Image(example.image, axes, example.spacing, example.unit, path=Path(example.name))
 
 
 def evaluate_folder(

@@ -20,11 +20,12 @@ from useg.atomic import write_text
 from useg.card import make_card
 from useg.checkpoint import STATE, RunState, load_checkpoint, read_log, save_checkpoint
 from useg.data.border_fields import kept_fields
+from useg.data.dataset import Example
 from useg.data.legend import Legend
 from useg.data.samples import Batch, Sampler, make_batches
 from useg.data.splits import Split
 from useg.errors import TrainingError
-from useg.predict import Predictor, PredictSettings
+from useg.predict import Prediction, Predictor, PredictSettings
 from useg.processes import Team
 from useg.report.trained import EDGE, MOST_SCORED
 from useg.runner import TorchRunner
@@ -109,7 +110,9 @@ class Loop:
         with team.file_of_first(self.checkpoint) as checkpoint:
             if checkpoint:
                 self.state = load_checkpoint(checkpoint, self.network, self.averaged, self.optimiser)
-        self.card = make_card(settings, legend, parts, self.state.objects, self.state.temperature)
+        self.plain = make_card(settings, legend, parts)
+        found = {name: getattr(self.state, name) for name in ("objects", "temperature", "score_shift")}
+        self.card = self.plain.model_copy(update=found) if self.state.score_shift else self.plain
         self.started = started - self.state.elapsed
         if team.first:
             kept = read_log(self.log, self.state.step)
@@ -268,8 +271,12 @@ class Loop:
         if threads:
             torch.set_num_threads(threads)  # the others wait
         how = PredictSettings(device=self.device.type, precision=s.machine.precision)
-        predictor, parts = Predictor(self.card, runner, how), self.parts
-        overlap, objects, card = validate(predictor, parts.validation, parts.train, self.watch.on_image)
+        predictor, parts = Predictor(self.plain, runner, how), self.parts
+
+        def show(example: Example, prediction: Prediction) -> None:
+            self.watch.on_image(example, prediction, self.card)
+
+        overlap, objects, card = validate(predictor, parts.validation, parts.train, show)
         if threads:
             torch.set_num_threads(self.team.split(threads))
         state.validated, state.validated_at = state.validated + (state.step > 0), state.progress
@@ -281,7 +288,8 @@ class Loop:
         # Judged by the score that is shown. Where only background is annotated, its Dice is all there is.
         shown = self._quality if objects else self._dice
         judged = _known(overlap.mean_dice) if shown is None and not objects else shown
-        self.card, state.objects, state.temperature = card, card.objects, card.temperature
+        self.card, state.objects = card, card.objects
+        state.temperature, state.score_shift = card.temperature, card.score_shift
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
         if state.judge(judged, self._dice, self._quality, chance=chance, fair=s.start.fair):
             scores = {"step": state.step, "images": len(self.parts.validation), **found}

@@ -125,7 +125,7 @@ class Settings(_Section):
         seed: of all randomness.
         validations: how often the run is scored on the held-out images; in a run bounded by minutes, fewer where
             they would take more than a tenth of it.
-        score_shift: added to the scores of each class when predicting, see `ModelCard`.
+        score_shift: added to the scores of each class, before validations find what calibrates them; see `ModelCard`.
         track: experiment trackers that are shown the run, see `useg.track`.
     """
 

@@ -48,7 +48,8 @@ def describe_model(path: Path, card: ModelCard) -> str:
         f"  trained on   {', '.join(f'{k}: {v}' for k, v in card.trained_on.items() if k != 'checksums')}",
     ]
     if any(card.score_shift):
-        lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
+        shifts = ", ".join(f"{s:.2f}" for s in card.score_shift)
+        lines.append(f"  score shift  {shifts} (takes out what is chosen too often, found on the held-out images)")
     if card.temperature != 1:
         lines.append(f"  temperature  {card.temperature:.2f} (takes out over-confidence, found on the held-out images)")
     if card.members > 1:

@@ -9,23 +9,27 @@ from typing import TypeVar
 import numpy as np
 
 from useg.data.dataset import Example, evenly
-from useg.evaluate import evaluate
+from useg.evaluate import image_of, predict_examples
 from useg.labels import IGNORE, annotated
-from useg.metrics.calibration import fit_temperature
+from useg.metrics.calibration import Calibration, calibrate
 from useg.metrics.objects import ObjectScores, match_objects, object_scores
 from useg.metrics.overlap import OverlapScores
 from useg.objects.separate import confidence, find_settings, separate
+from useg.objects.settings import SeparateSettings
 from useg.parts import centre, count, find, middle
-from useg.predict import Prediction, Predictor
+from useg.predict import Prediction, Predictor, most_probable
+from useg.scores import Scored, score
 from useg.unet.model import ModelCard
 
 CALIBRATED_ON = 100_000
-"""Held-out pixels, evenly spread, on which the temperature is found."""
+"""Held-out pixels, evenly spread, on which the calibration is found."""
 TUNED_ON = 8
 """Images of each part, evenly spread, on which the numbers that part objects are found."""
 TUNED_EDGE = 1024
 """Of larger images the middle, so many pixels along an axis: each of some thirty settings is tried on all of it."""
 
+HELD = 1 << 28
+"""Bytes of probabilities that are held until all images are predicted; those of further ones are made once more."""
 MOST_JUDGED, MOST_OF_ALL = 1 << 24, 1 << 28
 """Pixels of an image and of all together that are predicted and scored where images are too large for memory."""
 
@@ -63,35 +67,69 @@ def validate(
     predictor: Predictor,
     held_out: Sequence[Example],
     train: Sequence[Example],
-    watch: Callable[[Example, Prediction, ModelCard], None] = lambda example, prediction, card: None,
+    watch: Callable[[Example, Prediction], None] = lambda example, prediction: None,
 ) -> tuple[OverlapScores, ObjectScores | None, ModelCard]:
     """Scores of pixels, scores of objects where the masks number them, and the card with what was found out.
 
-    That is the temperature at which the held-out pixels' probabilities are most honest, and what parts objects best.
+    That is the calibration with which the held-out pixels' probabilities are most honest, and what parts objects best.
+    Labels are scored as the card gives them, calibrated.
 
     What parts them best is found on both parts, each weighing the same: the few objects of one or two held-out images
     leave it to chance, and the images trained on look better than they should at any threshold, but still show which
     one parts what touches. Only held-out images are scored, and `watch` is shown these, see `useg.watch.Watcher`.
+
+    Args:
+        predictor: gives what is not calibrated yet, as its card says: temperature 1.
     """
-    instances = predictor.card.masks == "instances"
     chances: list[np.ndarray] = []
-    pixels: list[tuple[np.ndarray, np.ndarray]] = []
+    instances = predictor.card.masks == "instances"
 
     def keep(example: Example, prediction: Prediction) -> None:
-        watch(example, prediction, predictor.card)
-        pixels.append(_some_pixels(example, prediction, CALIBRATED_ON // len(held_out)))
+        watch(example, prediction)
         if instances:  # a byte a pixel: all of them are held at once
             chances.append(confidence(prediction.probabilities[1]))
 
-    # Objects are scored below, by what is found now; with what was found before, they would be looked for in vain.
-    plain = Predictor(
-        predictor.card.model_copy(update={"objects": None, "temperature": 1.0}), predictor.runner, predictor.settings
-    )
-    overlap = evaluate(plain, held_out, surfaces="none", watch=keep).overlap
-    temperature = fit_temperature(*(np.concatenate(part, axis=-1) for part in zip(*pixels, strict=True)))
-    card = predictor.card.model_copy(update={"temperature": temperature})
+    overlap, found = _calibrate(predictor, held_out, keep)
+    shift = [before + more for before, more in zip(predictor.card.score_shift, found.shift, strict=True)]
+    card = predictor.card.model_copy(update={"temperature": found.temperature, "score_shift": shift})
     if not instances:
         return overlap, None, card
+    scores, apart = _part_objects(predictor, held_out, chances, train)
+    objects = apart.calibrated(found.temperature, found.shift[1] - found.shift[0])
+    return overlap, scores, card.model_copy(update={"objects": objects})
+
+
+def _calibrate(
+    predictor: Predictor, held_out: Sequence[Example], watch: Callable[[Example, Prediction], None]
+) -> tuple[OverlapScores, Calibration]:
+    """The calibration that the held-out pixels ask for, and the scores of the labels that it gives."""
+    pixels: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def keep(example: Example, prediction: Prediction) -> None:
+        watch(example, prediction)
+        pixels.append(_some_pixels(example, prediction, CALIBRATED_ON // len(held_out)))
+
+    predicted, room = [], HELD
+    for each in predict_examples(predictor, held_out, keep=True, watch=keep):
+        assert each.probabilities is not None
+        room -= each.probabilities.nbytes
+        predicted.append(each if room >= 0 else replace(each, probabilities=None))
+    found = calibrate(*(np.concatenate(part, axis=-1) for part in zip(*pixels, strict=True)))
+
+    def calibrated(each: Scored, example: Example) -> Scored:
+        probabilities = each.probabilities
+        if probabilities is None:
+            probabilities = predictor.predict(image_of(example)).probabilities
+        return replace(each, labels=most_probable(found.weigh(probabilities)), probabilities=None)
+
+    scored = list(map(calibrated, predicted, held_out))
+    return score(scored, predictor.card.network.classes, surfaces="none").overlap, found
+
+
+def _part_objects(
+    predictor: Predictor, held_out: Sequence[Example], chances: Sequence[np.ndarray], train: Sequence[Example]
+) -> tuple[ObjectScores, SeparateSettings]:
+    """What parts objects best, found on both parts, and how it parts those of the held-out ones."""
     cases = [
         (chance, example.objects, example.labels == IGNORE)
         for chance, example in zip(chances, held_out, strict=True)
@@ -112,8 +150,7 @@ def validate(
         return float(np.mean(qualities)) if qualities else 0.0
 
     found = find_settings([*apart, *seen], judge)
-    scores = _scores([(truth, separate(chance, found), ignored) for chance, truth, ignored in cases])
-    return overlap, scores, card.model_copy(update={"objects": found.tempered(temperature)})
+    return _scores([(truth, separate(chance, found), ignored) for chance, truth, ignored in cases]), found
 
 
 def _some_pixels(example: Example, prediction: Prediction, most: int) -> tuple[np.ndarray, np.ndarray]:

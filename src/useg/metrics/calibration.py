@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Reliability, expected calibration error, and the temperature that mends them.
+"""Do probabilities mean what they say? Reliability, expected calibration error, and the calibration that mends them.
 
 Guo, Pleiss, Sun, Weinberger 2017, "On calibration of modern neural networks", arXiv 1706.04599: equations 2 to 5 and
 section 4.2. Of the pixels that are given to their class with a confidence of 80 %, 80 % should be right.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -26,6 +26,8 @@ LEAST = 1e-37
 RANGE = (0.5, 10.0)
 """Temperatures that are looked at. A network that is much too sure is common, one that is much too unsure is not, and
 lower ones push all probabilities to 0 and 1, where thresholds cannot tell them apart."""
+PRIOR = 0.005
+"""How much the square of a bias costs, beside the mean cross-entropy of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -83,34 +85,68 @@ def reliability(counts: Sequence[Float[np.ndarray, "3 bins"]]) -> Reliability:
     return Reliability(*(tuple(values.tolist()) for values in (pixels.astype(int), confidence, accuracy)))
 
 
+class Calibration(NamedTuple):
+    """What makes probabilities honest: the shift of each class is added to the scores, then temperature divides them.
+
+    Labels follow: a class whose probability was too low on the whole is chosen more often.
+    """
+
+    temperature: float
+    shift: tuple[float, ...]
+
+    def apply(self, probabilities: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"]:
+        """The probabilities that the same scores give with it: softmax((log(p) + shift) / temperature)."""
+        raised = self.weigh(np.maximum(probabilities, LEAST)) ** (1 / self.temperature)
+        return raised / raised.sum(0)
+
+    def weigh(self, probabilities: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"]:
+        """Numbers of which the highest belongs to the same class as the highest of the probabilities of `apply`."""
+        factors = np.exp(np.array(self.shift)).astype(probabilities.dtype)
+        return probabilities * factors.reshape(-1, *[1] * (probabilities.ndim - 1))
+
+
 def temper(probabilities: Float[np.ndarray, "k *size"], temperature: float) -> Float[np.ndarray, "k *size"]:
     """The probabilities that the same scores give at another temperature: softmax(log(p) / temperature).
 
     >>> temper(np.array([0.2, 0.8]), 2.0).round(3).tolist()
     [0.333, 0.667]
     """
-    raised = np.maximum(probabilities, LEAST) ** (1 / temperature)
-    return raised / raised.sum(0)
+    return Calibration(temperature, (0.0,) * len(probabilities)).apply(probabilities)
 
 
-def fit_temperature(probabilities: Float[np.ndarray, "k n"], truth: Integer[np.ndarray, "n"]) -> float:
-    """The temperature at which these pixels' true classes are most likely (section 4.2: least cross-entropy).
+def calibrate(probabilities: Float[np.ndarray, "k n"], truth: Integer[np.ndarray, "n"]) -> Calibration:
+    """The calibration with which these pixels' true classes are most likely.
+
+    A temperature and a bias, shift / temperature, for each class (bias-corrected temperature scaling: Alexandari,
+    Kundaje, Shrikumar 2020, arXiv 1901.06852). The cross-entropy is convex in 1 / temperature and the biases; `PRIOR`
+    times the square of each bias is added, because few images say little of rare classes.
 
     Args:
-        probabilities: of each class at temperature 1, 0..1. truth: classes 0..k-1. Without a pixel, or where a network
-            diverged, it is 1.
+        probabilities: of each class at temperature 1, 0..1. truth: classes 0..k-1; one that none of them has gets no
+            bias. Without a pixel, or where a network diverged, nothing is changed.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import minimize
 
+    classes = len(probabilities)
     if not truth.size or not np.isfinite(probabilities).all():
-        return 1.0
-    scores = np.log(np.maximum(probabilities, LEAST).astype(np.float64))
+        return Calibration(1.0, (0.0,) * classes)
+    scores = np.log(np.maximum(probabilities, LEAST)).astype(np.float32)
     scores -= scores.max(0)
-    right = scores[truth, np.arange(truth.size)]
+    counts = np.bincount(truth, minlength=classes)
+    right = float(np.take_along_axis(scores, truth[None].astype(np.intp), 0).mean(dtype=np.float64))
 
-    def cross_entropy(log_temperature: float) -> float:
-        cold = math.exp(-log_temperature)
-        return float(np.log(np.exp(scores * cold).sum(0)).mean() - cold * right.mean())
+    def cost(x: Float[np.ndarray, " d"]) -> tuple[float, Float[np.ndarray, " d"]]:
+        cold, bias = x[0], x[1:]
+        # Not beyond what single precision can raise e to: a bias is small beside that.
+        shares = np.exp(scores * np.float32(cold) + bias[:, None].astype(np.float32))
+        total = shares.sum(0)
+        shares /= total
+        there = shares.mean(1, dtype=np.float64)
+        value = np.log(total).mean(dtype=np.float64) - cold * right - bias @ counts / truth.size + PRIOR * bias @ bias
+        slope = float(np.vdot(shares, scores)) / truth.size - right
+        return float(value), np.concatenate([[slope], there - counts / truth.size + 2 * PRIOR * bias])
 
-    found = minimize_scalar(cross_entropy, bounds=[math.log(t) for t in RANGE], method="bounded")
-    return math.exp(found.x)
+    bounds = [(1 / RANGE[1], 1 / RANGE[0]), *((None, None) if n else (0, 0) for n in counts)]
+    found = minimize(cost, np.eye(1 + classes)[0], jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-7})
+    temperature = float(1 / found.x[0])
+    return Calibration(temperature, tuple(float(temperature * each) for each in found.x[1:]))

@@ -40,14 +40,15 @@ class SeparateSettings(BaseModel):
         """Pixels that a seed has at least."""
         return math.ceil(self.smallest / _SEED_SHARE)
 
-    def tempered(self, temperature: float) -> SeparateSettings:
-        """The settings that part the same objects of the same scores at another temperature.
+    def calibrated(self, temperature: float, shift: float) -> SeparateSettings:
+        """The settings that part the same objects of the same scores once these are calibrated.
 
-        A probability p of two classes becomes p' with log(p' / (1 - p')) = log(p / (1 - p)) / temperature.
+        A probability p of two classes becomes p' with log(p' / (1 - p')) = (log(p / (1 - p)) + shift) / temperature,
+        where `shift` is that of the objects less that of the background.
         """
 
         def moved(p: float) -> float:
-            inside, outside = p ** (1 / temperature), (1 - p) ** (1 / temperature)
+            inside, outside = (math.exp(shift) * p) ** (1 / temperature), (1 - p) ** (1 / temperature)
             return inside / (inside + outside)
 
         return self.model_copy(

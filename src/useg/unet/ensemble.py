@@ -11,15 +11,15 @@ from useg.errors import ModelError
 from useg.objects.settings import SeparateSettings
 from useg.unet.model import KEY, InputSeen, ModelCard, find_model, read_card, save_tensors
 
-ALIKE = ("network", "normalise", "classes", "masks", "ignore", "alpha", "score_shift", "flips", "members")
+ALIKE = ("network", "normalise", "classes", "masks", "ignore", "alpha", "flips", "members")
 """What all cards have in common, so that an image gives each model the same input, and answers can be averaged."""
 
 
 def join_models(path: Path, models: Sequence[Path], changes: Mapping[str, Any] | None = None) -> None:
     """Write one file with the weights of all `models`, named "0.", "1.", ... and as in each.
 
-    Its card is that of the first, with what any of them saw as input, and the median of the temperatures and of the
-    numbers that tell objects apart.
+    Its card is that of the first, with what any of them saw as input, and the medians of what calibrates them and
+    of the numbers that tell objects apart.
 
     Args:
         path: the new file. models: model files or run folders, at least one.
@@ -45,6 +45,7 @@ def join_models(path: Path, models: Sequence[Path], changes: Mapping[str, Any] |
     update = {
         "members": len(cards),
         "temperature": median(card.temperature for card in cards),
+        "score_shift": [median(shifts) for shifts in zip(*(card.score_shift for card in cards), strict=True)],
         "input": _seen([card.input for card in cards]),
         "objects": _objects(cards),
         **(changes or {}),

@@ -80,7 +80,8 @@ class ModelCard(BaseModel):
         masks: "classes" or "instances" (ids of objects; class 1 is what parted objects are made of).
         ignore: mask value that meant "not annotated", if any.
         alpha: whether alpha is a channel of the images.
-        score_shift: added to the scores of each class: takes the bias of the sampling out of the probabilities.
+        score_shift: added to the scores of each class: takes out the bias of the sampling, and what the validation
+            images showed to be left of it.
         temperature: then divides all scores: takes out over-confidence, as the validation images showed it.
         members: networks of the same settings in the file, whose probabilities are averaged (one a fold).
         flips: symmetries of the images that test-time augmentation may use, as names out of "x", "y", "transpose".
