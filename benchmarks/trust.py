@@ -4,7 +4,7 @@
     python benchmarks/trust.py DATA_ROOT RUNS
 
 Evaluates each run of RUNS on DATA_ROOT/SET/test, inside `fov` where there is one. The calibration error counts all
-pixels, in 15 bins of confidence, at temperature 1 and at the one that the validation images gave. The rank correlation
+pixels, in 15 bins of confidence, without and with the calibration that the validation images gave. The rank correlation
 (Spearman) is that of expected and true Dice over the test images; pooled after subtracting the mean of each set.
 """
 

@@ -78,7 +78,7 @@ def test_what_parts_touching_objects_is_found() -> None:
     assert objects.panoptic_quality[0] > 0.9
     # What the model keeps gives the same objects to who predicts.
     assert found.temperature < 1  # the image was right more often than its gray values said
-    mend = Calibration(found.temperature, tuple(found.score_shift))
+    mend = Calibration(found.temperature, tuple(found.class_bias))
 
     def mended(tile: np.ndarray, keep: Sequence[slice]) -> np.ndarray:
         return mend.apply(gray(tile, keep))
@@ -96,7 +96,7 @@ def test_labels_are_scored_as_the_model_will_give_them(masks: str, monkeypatch: 
     plain = Predictor(card(masks), gray, PredictSettings(device="cpu", precision="float32"))
     overlap, _, found = validate(plain, [example, example], [])
     assert overlap.dice[1] > 0.99 > 0 == evaluate(plain, [example]).overlap.dice[1]
-    mend = Calibration(found.temperature, tuple(found.score_shift))
+    mend = Calibration(found.temperature, tuple(found.class_bias))
     mended = Predictor(found, lambda tile, keep: mend.apply(gray(tile, keep)), plain.settings)
     assert evaluate(mended, [example, example]).overlap == overlap
     monkeypatch.setattr(room, "HELD", 0)

@@ -142,14 +142,14 @@ def plain(result: TrainResult) -> list[Any]:
 
 def crash(team: Team, folder: Path) -> None:
     """One process ends without a word, in the middle of a step."""
-    step = loop.segmentation_loss
+    step = loop.supervised_loss
 
     def ends(*args: Any, **options: Any) -> Tensor:
         if not team.first:
             os._exit(9)
         return step(*args, **options)
 
-    loop.segmentation_loss = ends
+    loop.supervised_loss = ends
     try:
         train(folder / "cells", folder / "crashed", steps=STEPS, overrides=SGD)
     except UsegError as error:

@@ -37,7 +37,7 @@ class RunState(BaseModel):
         validated: validations done, the last one at progress `validated_at`.
         validation_seconds: time of the last one.
         objects: how objects are told apart, as the last validation found it, where masks number them; temperature,
-            score_shift: what calibrates the scores, as it found that; the shift is empty before the first.
+            class_bias: what calibrates the scores, as it found that.
         bad_in_row, skipped: steps without a finite loss or gradient, just now and in all.
         finished: nothing is left to do.
     """
@@ -59,7 +59,7 @@ class RunState(BaseModel):
     validation_seconds: float = 0.0
     objects: SeparateSettings | None = None
     temperature: float = 1.0
-    score_shift: list[float] = []
+    class_bias: list[float] = []
     bad_in_row: int = 0
     skipped: int = 0
     finished: bool = False

@@ -24,7 +24,7 @@ from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
 from useg.labels import IGNORE
-from useg.metrics.calibration import count_reliability, temper
+from useg.metrics.calibration import Calibration, count_reliability
 from useg.predict import Prediction, Predictor
 from useg.run_data import images_of_run
 from useg.scored_picture import picture_of
@@ -68,18 +68,18 @@ def predict_examples(
         keep: keep the probabilities, which are large.
         within, watch: see `evaluate`.
     """
-    temperature = predictor.card.temperature
+    card = predictor.card
+    plain = Calibration(card.temperature, tuple(card.class_bias or [0.0] * card.network.classes)).undone
     for example in examples:
         prediction = predictor.predict(image_of(example))
         if watch:
             watch(example, prediction)
         probabilities = prediction.probabilities if keep else None
         inside = within(example) if within else None
-        found = predictor.objects(prediction) if example.objects is not None and predictor.card.objects else None
+        found = predictor.objects(prediction) if example.objects is not None and card.objects else None
         calibrated = uncalibrated = count_reliability(prediction.probabilities, example.labels, within=inside)
-        if temperature != 1:
-            at_1 = temper(prediction.probabilities, 1 / temperature)
-            uncalibrated = count_reliability(at_1, example.labels, within=inside)
+        if card.temperature != 1 or any(card.class_bias):
+            uncalibrated = count_reliability(plain.apply(prediction.probabilities), example.labels, within=inside)
         honesty = Honesty(calibrated, uncalibrated, prediction.expected_dice)
         yield Scored(
             example.name,

@@ -30,7 +30,7 @@ from useg.processes import Team
 from useg.report.trained import EDGE, MOST_SCORED
 from useg.runner import TorchRunner
 from useg.settings import Settings
-from useg.unet.losses import segmentation_loss
+from useg.unet.deep import DeeplySupervised, supervised_loss
 from useg.unet.model import save_model
 from useg.unet.network import UNet
 from useg.unet.optimise import learning_rate, make_optimiser, update_average
@@ -83,15 +83,18 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed)
             network = UNet.from_settings(s.network)
+            learned = DeeplySupervised(network, deep=s.loss.deep > 0)
         self.network = machine.place(network, self.device, s.network.dims).train()
+        self.learned = learned.to(self.device).train()
         self.averaged = copy.deepcopy(self.network).eval()
         if team.count > 1:
             share_batch(self.network, team.total, self.part, s.samples.batch)
         # Looked up once: walking through all modules, several times a step, took as long as making a sample.
         self._weights, self._statistics = list(self.network.parameters()), list(self.network.buffers())
+        self._learned = list(self.learned.parameters())
         self._measured = [value for value in self._statistics if value.is_floating_point()]
         self._averages = [*self.averaged.parameters(), *self.averaged.buffers()]
-        self.optimiser = make_optimiser(self.network, s.optimiser)
+        self.optimiser = make_optimiser(self.learned, s.optimiser, heads=1 + len(self.learned.heads))
         self.sampler = Sampler(
             parts.train,
             s.samples,
@@ -109,10 +112,10 @@ class Loop:
         self._quality: float | None = None
         with team.file_of_first(self.checkpoint) as checkpoint:
             if checkpoint:
-                self.state = load_checkpoint(checkpoint, self.network, self.averaged, self.optimiser)
+                self.state = load_checkpoint(checkpoint, self.learned, self.averaged, self.optimiser)
         self.plain = make_card(settings, legend, parts)
-        found = {name: getattr(self.state, name) for name in ("objects", "temperature", "score_shift")}
-        self.card = self.plain.model_copy(update=found) if self.state.score_shift else self.plain
+        found = ("objects", "temperature", "class_bias")
+        self.card = self.plain.model_copy(update={name: getattr(self.state, name) for name in found})
         self.started = started - self.state.elapsed
         if team.first:
             kept = read_log(self.log, self.state.step)
@@ -203,12 +206,12 @@ class Loop:
         labels = torch.from_numpy(batch.labels).to(self.device)
         weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
-            scores = self.network(images)
-        loss = segmentation_loss(scores, labels, s.loss, weights, total=self.team.total)
+            scores = self.learned(images)
+        loss = supervised_loss(scores, labels, s.loss, weights, total=self.team.total)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.team.average([weight.grad for weight in self._weights if weight.grad is not None])
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, s.optimiser.clip)
+        self.team.average([weight.grad for weight in self._learned if weight.grad is not None])
+        norm = torch.nn.utils.clip_grad_norm_(self._learned, s.optimiser.clip)
         record: dict[str, Any] = {
             "step": state.step + 1,
             "progress": round(state.progress, 5),
@@ -289,7 +292,7 @@ class Loop:
         shown = self._quality if objects else self._dice
         judged = _known(overlap.mean_dice) if shown is None and not objects else shown
         self.card, state.objects = card, card.objects
-        state.temperature, state.score_shift = card.temperature, card.score_shift
+        state.temperature, state.class_bias = card.temperature, card.class_bias
         chance = OBJECT_CHANCE / math.sqrt(max(1, objects.truth_objects)) if objects else 0.0
         if state.judge(judged, self._dice, self._quality, chance=chance, fair=s.start.fair):
             scores = {"step": state.step, "images": len(self.parts.validation), **found}
@@ -322,7 +325,7 @@ class Loop:
     def _save(self) -> None:
         if self.team.first:
             self.state.elapsed = self.elapsed
-            save_checkpoint(self.checkpoint, self.state, self.network, self.averaged, self.optimiser)
+            save_checkpoint(self.checkpoint, self.state, self.learned, self.averaged, self.optimiser)
 
     def _save_model(self, name: str, scores: dict[str, Any] | None = None) -> None:
         """The averaged weights; `scores` as validation found them."""

@@ -10,7 +10,7 @@ import torch
 
 from useg import machine
 from useg.settings import Settings
-from useg.unet.losses import segmentation_loss
+from useg.unet.deep import DeeplySupervised, supervised_loss
 from useg.unet.network import UNet
 from useg.unet.optimise import make_optimiser
 
@@ -36,18 +36,19 @@ def bare_step(settings: Settings, layout: torch.memory_format | None = None) -> 
     """
     s, device = settings, machine.find_device(settings.machine.device)
     layout = layout or machine.memory_layout(s.network.dims)
-    network = UNet.from_settings(s.network).to(device, memory_format=layout).train()  # type: ignore[call-overload]
+    body = UNet.from_settings(s.network).to(device, memory_format=layout)  # type: ignore[call-overload]
+    network = DeeplySupervised(body, deep=s.loss.deep > 0).to(device).train()
     images = torch.randn(s.samples.batch, s.network.in_channels, *s.samples.crop, device=device)
     images = images.to(memory_format=layout)
     outputs = [axis.output_size(n) for axis, n in zip(s.network.axes, s.samples.crop, strict=True)]
     labels = torch.zeros(s.samples.batch, *outputs, dtype=torch.uint8, device=device)
-    optimiser = make_optimiser(network, s.optimiser)
+    optimiser = make_optimiser(network, s.optimiser, heads=1 + len(network.heads))
 
     def step() -> float:
         begun = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=s.machine.precision == "bfloat16"):
             scores = network(images)
-        loss = segmentation_loss(scores, labels, s.loss)
+        loss = supervised_loss(scores, labels, s.loss)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -223,7 +223,7 @@ def load_runner(
 
         torch.set_num_threads(threads)
     card, networks = load_model(path, settings.folds)
-    shift, temperature = card.score_shift, card.temperature
+    shift, temperature = card.shift, card.temperature
     return card, TorchRunner(
         networks,
         settings.device,

@@ -40,6 +40,8 @@ WIDTHS = (16, 24, 32, 48, 64)
 """Widths that are planned, the narrowest first."""
 WIDEN = 1
 """A gap of three pixels between touching objects, not the paper's one: more of them come apart."""
+DEEP = 0.5
+"""How much a coarser level of the expansive path weighs beside the next finer one; of volumes it was not measured."""
 FINE = 4.0
 """Where the thinner half of the classes is thinner than this, in pixels, the network must look at single pixels."""
 
@@ -132,7 +134,8 @@ def auto_recipe(
         rare_share=0.5 if rare else 0.0,
         rare_classes=rare,
     )
-    loss = LossSettings(dice=1.0)
+    same = asked.get("network.padding", network.padding) == "same"
+    loss = LossSettings(dice=1.0, deep=DEEP if same and look.kind == 2 else 0.0)
     if legend.kind == "instances":
         loss = loss.model_copy(update={"borders": BorderSettings(widen=WIDEN)})
     normalise, about_values = NormaliseSettings(), "gray values: each channel of each image to mean 0, deviation 1"
@@ -145,7 +148,7 @@ def auto_recipe(
         f"samples: {samples.batch} crops of {'x'.join(map(str, crop))} {kind_of(look.dims)[1]} a step"
         + (f"; half of them seek the rare {', '.join(legend.names[k] for k in rare)}" if rare else ""),
         _about_augmentation(look, symmetries, legend),
-        f"loss: cross-entropy + Dice; {about_values}",
+        f"loss: cross-entropy + Dice{', at coarser levels too' if loss.deep else ''}; {about_values}",
     ]
     augment = _augmentation(look, symmetries, crop)
     chosen = {"network": network, "samples": samples, "augment": augment, "loss": loss, "normalise": normalise}

@@ -29,7 +29,7 @@ class Honesty(NamedTuple):
     """What the probabilities of one image said of themselves, see `useg.metrics.calibration.count_reliability`.
 
     Attributes:
-        calibrated, uncalibrated: counts by confidence, as predicted and at temperature 1.
+        calibrated, uncalibrated: counts by confidence, as predicted, and without the calibration of the model.
         expected_dice: see `Prediction.expected_dice`.
     """
 
@@ -93,7 +93,7 @@ class Evaluation:
         confusions: pixels of each true class (row) given to each class (column), of each image, in the same order.
         groups: what each image belongs to, None where nobody said.
         regions: only where they were asked for.
-        reliability: of the probabilities; uncalibrated: at temperature 1. None where only labels are known.
+        reliability: of the probabilities; uncalibrated: without that of the model. None where only labels are known.
         expected_dice: mean foreground Dice that the model expects of itself, of each image; empty without
             probabilities, None where it sees nothing in an image.
         objects: how well objects were found and parted, where masks and predictions number them.

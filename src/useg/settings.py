@@ -125,7 +125,7 @@ class Settings(_Section):
         seed: of all randomness.
         validations: how often the run is scored on the held-out images; in a run bounded by minutes, fewer where
             they would take more than a tenth of it.
-        score_shift: added to the scores of each class, before validations find what calibrates them; see `ModelCard`.
+        score_shift: added to the scores of each class when predicting, see `ModelCard`.
         track: experiment trackers that are shown the run, see `useg.track`.
     """
 
@@ -144,6 +144,14 @@ class Settings(_Section):
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
+
+    @model_validator(mode="after")
+    def _coarse_levels_have_labels(self) -> Settings:
+        if self.loss.deep and self.network.padding != "same":
+            raise ValueError(
+                f"loss.deep is {self.loss.deep}, for which network.padding must be same; set loss.deep to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_weight_a_class(self) -> Settings:

@@ -48,8 +48,10 @@ def describe_model(path: Path, card: ModelCard) -> str:
         f"  trained on   {', '.join(f'{k}: {v}' for k, v in card.trained_on.items() if k != 'checksums')}",
     ]
     if any(card.score_shift):
-        shifts = ", ".join(f"{s:.2f}" for s in card.score_shift)
-        lines.append(f"  score shift  {shifts} (takes out what is chosen too often, found on the held-out images)")
+        lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
+    if any(card.class_bias):
+        biases = ", ".join(f"{b:.2f}" for b in card.class_bias)
+        lines.append(f"  class bias   {biases} (takes out what is chosen too often, found on the held-out images)")
     if card.temperature != 1:
         lines.append(f"  temperature  {card.temperature:.2f} (takes out over-confidence, found on the held-out images)")
     if card.members > 1:
@@ -173,7 +175,7 @@ def show_scores(scores: dict[str, Any], names: list[str]) -> None:
         say(f"95 % of the scores of as many {drawn['unit']} drawn from these {drawn['units']} lie between the bounds.")
     if calibration := scores["calibration"]:
         before = scores["uncalibrated"]["error"]
-        say(f"calibration error {_figure(calibration['error'])} ({_figure(before)} without the temperature)")
+        say(f"calibration error {_figure(calibration['error'])} ({_figure(before)} without calibration)")
     if scores["surfaces"]:
         _show_surfaces(scores["surfaces"], names)
     if scores["objects"]:

@@ -88,7 +88,7 @@ def tracking(watch: Watcher, run: Path, names: Sequence[str], settings: Settings
     """A watcher that tells `watch` and the trackers `names` of a run.
 
     They are opened when there is something to tell. Loss and rate are told after each step; Dice, panoptic quality,
-    calibration error (at temperature 1) and pictures of a few held-out images after each validation. A step that a
+    calibration error (before calibration) and pictures of a few held-out images after each validation. A step that a
     session which was killed has told is not told again by the next one, which repeats it. A tracker that fails is told
     of once, and left out.
 

@@ -90,8 +90,7 @@ def validate(
             chances.append(confidence(prediction.probabilities[1]))
 
     overlap, found = _calibrate(predictor, held_out, keep)
-    shift = [before + more for before, more in zip(predictor.card.score_shift, found.shift, strict=True)]
-    card = predictor.card.model_copy(update={"temperature": found.temperature, "score_shift": shift})
+    card = predictor.card.model_copy(update={"temperature": found.temperature, "class_bias": list(found.shift)})
     if not instances:
         return overlap, None, card
     scores, apart = _part_objects(predictor, held_out, chances, train)

@@ -16,7 +16,6 @@ from useg.metrics.calibration import (
     calibrate,
     count_reliability,
     reliability,
-    temper,
 )
 
 
@@ -26,6 +25,10 @@ def honest(classes: int, pixels: int, seed: int) -> tuple[np.ndarray, np.ndarray
     probabilities = rng.dirichlet(np.full(classes, 0.5), pixels).T
     truth = (rng.random(pixels) > probabilities.cumsum(0)).sum(0).clip(max=classes - 1)
     return probabilities, truth
+
+
+def at(temperature: float, probabilities: np.ndarray) -> np.ndarray:
+    return Calibration(temperature, (0.0,) * len(probabilities)).apply(probabilities)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -40,9 +43,9 @@ def test_honest_probabilities_have_no_error_and_temperature_1(classes: int) -> N
 @given(st.floats(0.7, 5), st.integers(2, 4), st.integers(0, 9))
 def test_the_temperature_that_was_put_in_is_taken_out(temperature: float, classes: int, seed: int) -> None:
     probabilities, truth = honest(classes, 20_000, seed)
-    spoilt = temper(probabilities, 1 / temperature)  # too sure for temperatures above 1
+    spoilt = at(1 / temperature, probabilities)  # too sure for temperatures above 1
     assert calibrate(spoilt, truth).temperature == pytest.approx(temperature, rel=0.1)
-    np.testing.assert_allclose(temper(spoilt, temperature), probabilities, atol=1e-6)
+    np.testing.assert_allclose(at(temperature, spoilt), probabilities, atol=1e-6)
 
 
 @given(
@@ -58,6 +61,7 @@ def test_the_bias_that_was_put_in_is_taken_out(temperature: float, bias: list[fl
     assert cross_entropy(mended, truth) <= cross_entropy(spoilt, truth) + 1e-3
     assert np.abs(mended - probabilities).mean() < 0.02
     np.testing.assert_array_equal(found.weigh(spoilt).argmax(0), mended.argmax(0))
+    np.testing.assert_allclose(found.undone.apply(mended), spoilt, atol=1e-6)
 
 
 def test_a_class_that_no_pixel_has_is_left_alone() -> None:
@@ -94,7 +98,7 @@ def test_parts_add_up_and_what_does_not_count_does_not(seed: int, parts: int) ->
 @given(st.floats(0.3, 8))
 def test_labels_stay(temperature: float) -> None:
     probabilities, _ = honest(4, 500, 1)
-    np.testing.assert_array_equal(temper(probabilities, temperature).argmax(0), probabilities.argmax(0))
+    np.testing.assert_array_equal(at(temperature, probabilities).argmax(0), probabilities.argmax(0))
 
 
 def test_nothing_is_known_of_no_pixel() -> None:

@@ -66,12 +66,14 @@ def test_objects_are_parted_by_the_median(count: int, threshold: float, smallest
 
 def test_they_are_calibrated_by_the_median(tmp_path: Path) -> None:
     found = [(1.0, [0.0, 0.5]), (2.0, [0.25, -1.0]), (4.0, [-3.0, 0.0])]
-    models = [model(tmp_path / f"{n}.safetensors", temperature=t, score_shift=s) for n, (t, s) in enumerate(found)]
+    models = [model(tmp_path / f"{n}.safetensors", temperature=t, class_bias=s) for n, (t, s) in enumerate(found)]
     card = joined(tmp_path, *models)
-    assert (card.temperature, card.score_shift) == (2.0, [0.0, 0.0])
+    assert (card.temperature, card.class_bias) == (2.0, [0.0, 0.0])
 
 
-@pytest.mark.parametrize(("name", "value"), [("flips", ["x"]), ("alpha", True), ("masks", "instances")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("score_shift", [0.0, 0.5]), ("flips", ["x"]), ("alpha", True), ("masks", "instances")]
+)
 def test_what_cannot_be_averaged(name: str, value: object, tmp_path: Path) -> None:
     a, b = model(tmp_path / "a.safetensors"), model(tmp_path / "b.safetensors", **{name: value})
     with pytest.raises(ModelError, match=f"b.safetensors: its {name} is not that of .*a.safetensors"):

@@ -169,5 +169,7 @@ def _config(card: ModelCard, network: UNet, report: Report | None) -> dict[str, 
 
 def _useg(card: ModelCard) -> dict[str, Any]:
     """What useg knows beside that; the ONNX file holds the whole card."""
-    told = card.model_dump(mode="json", include={"version", "classes", "objects", "temperature", "input", "scores"})
+    told = card.model_dump(
+        mode="json", include={"version", "classes", "objects", "temperature", "class_bias", "input", "scores"}
+    )
     return told | {"trained_on": {key: value for key, value in card.trained_on.items() if key != "checksums"}}

@@ -53,7 +53,7 @@ def load_networks(model: Path, folds: Sequence[int]) -> tuple[ModelCard, list[UN
 def torch_runner(card: ModelCard, networks: Sequence[UNet]) -> TorchRunner:
     """What an export is held against."""
     spread = card.members > 1
-    return TorchRunner(networks, "cpu", "float32", shift=card.score_shift, temperature=card.temperature, spread=spread)
+    return TorchRunner(networks, "cpu", "float32", shift=card.shift, temperature=card.temperature, spread=spread)
 
 
 def prove(out: Path, ours: Runner, theirs: Runner, card: ModelCard, sizes: Sequence[tuple[int, ...]]) -> float:

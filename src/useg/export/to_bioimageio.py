@@ -87,7 +87,7 @@ def export_bioimageio(
         folder = Path(parts)
         onnx = export_onnx(model, folder / rdf.WEIGHTS, folds)
         image = draw_test_image(card)
-        runner = TorchRunner(networks, "cpu", "float32", shift=card.score_shift, temperature=card.temperature)
+        runner = TorchRunner(networks, "cpu", "float32", shift=card.shift, temperature=card.temperature)
         probabilities = runner(measure(image, card.normalise).apply(image), _whole(card, image))
         np.save(folder / rdf.TEST_INPUT, image[None])
         np.save(folder / rdf.TEST_OUTPUT, probabilities[None])

@@ -72,7 +72,7 @@ def onnx_model(
             "fewer folds"
         )
     proto = onnx.helper.make_model(
-        build_graph(networks, card.score_shift, card.temperature),
+        build_graph(networks, card.shift, card.temperature),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="useg",

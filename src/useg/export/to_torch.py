@@ -62,7 +62,7 @@ class _Whole(nn.Module):
     def __init__(self, card: ModelCard, networks: Sequence[UNet]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(fold_batch_norm(each) for each in networks)
-        shift = torch.tensor(card.score_shift).view(1, -1, *[1] * card.network.dims)
+        shift = torch.tensor(card.shift).view(1, -1, *[1] * card.network.dims)
         self.register_buffer("shift", shift)
         self.temperature = card.temperature
 

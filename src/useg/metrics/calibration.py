@@ -95,23 +95,23 @@ class Calibration(NamedTuple):
     shift: tuple[float, ...]
 
     def apply(self, probabilities: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"]:
-        """The probabilities that the same scores give with it: softmax((log(p) + shift) / temperature)."""
+        """The probabilities that the same scores give with it: softmax((log(p) + shift) / temperature).
+
+        >>> Calibration(2.0, (0.0, 0.0)).apply(np.array([0.2, 0.8])).round(3).tolist()
+        [0.333, 0.667]
+        """
         raised = self.weigh(np.maximum(probabilities, LEAST)) ** (1 / self.temperature)
         return raised / raised.sum(0)
+
+    @property
+    def undone(self) -> Calibration:
+        """What takes it out of probabilities again."""
+        return Calibration(1 / self.temperature, tuple(-each / self.temperature for each in self.shift))
 
     def weigh(self, probabilities: Float[np.ndarray, "k *size"]) -> Float[np.ndarray, "k *size"]:
         """Numbers of which the highest belongs to the same class as the highest of the probabilities of `apply`."""
         factors = np.exp(np.array(self.shift)).astype(probabilities.dtype)
         return probabilities * factors.reshape(-1, *[1] * (probabilities.ndim - 1))
-
-
-def temper(probabilities: Float[np.ndarray, "k *size"], temperature: float) -> Float[np.ndarray, "k *size"]:
-    """The probabilities that the same scores give at another temperature: softmax(log(p) / temperature).
-
-    >>> temper(np.array([0.2, 0.8]), 2.0).round(3).tolist()
-    [0.333, 0.667]
-    """
-    return Calibration(temperature, (0.0,) * len(probabilities)).apply(probabilities)
 
 
 def calibrate(probabilities: Float[np.ndarray, "k n"], truth: Integer[np.ndarray, "n"]) -> Calibration:

@@ -97,7 +97,7 @@ def lines(curves: Sequence[Curve], x_title: str, y_title: str, label: str) -> Ma
 
 
 def reliability(found: Reliability, before: Reliability | None, label: str) -> Markup:
-    """Accuracy against confidence, one point a bin, as large as the bin is full; `before` without the temperature."""
+    """Accuracy against confidence, one point a bin, as large as the bin is full; `before` without the calibration."""
     shown = [r for r in (before, found) if r is not None]
     least = min((c for r in shown for c in r.confidence if not math.isnan(c)), default=0.0)
     low = max(0.0, math.floor(least * 10 - 1e-9) / 10)
@@ -117,7 +117,7 @@ def reliability(found: Reliability, before: Reliability | None, label: str) -> M
             told = f"confidence {c:.3f}: {a:.3f} right, {percent(n / whole)} of all"
             parts.append(_dot(plot, c, a, f"dot {kind}", told, 2.5 + 6 * math.sqrt(n / whole)))
     if before is not None:
-        parts.append(_legend([("line after", "as it predicts"), ("line before", "without temperature")]))
+        parts.append(_legend([("line after", "as it predicts"), ("line before", "without calibration")]))
     return _svg(parts, label)
 
 

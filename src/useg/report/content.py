@@ -176,7 +176,7 @@ class Report:
         confusion: pixels, rows truth, columns prediction.
         pixels: what its images are made of, "pixels" or "voxels".
         tables: of objects, surfaces, folds, before and after.
-        reliability, uncalibrated: confidence against accuracy, with and without the model's temperature.
+        reliability, uncalibrated: confidence against accuracy, with and without the model's calibration.
         expected: what the model expected of itself. training: the curves. growth: scores by number of images.
         images: the worst first; `objects` is whether the layers show single objects instead of classes.
         facts: time, memory, machine, versions: what and its value.

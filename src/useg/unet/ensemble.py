@@ -11,7 +11,7 @@ from useg.errors import ModelError
 from useg.objects.settings import SeparateSettings
 from useg.unet.model import KEY, InputSeen, ModelCard, find_model, read_card, save_tensors
 
-ALIKE = ("network", "normalise", "classes", "masks", "ignore", "alpha", "flips", "members")
+ALIKE = ("network", "normalise", "classes", "masks", "ignore", "alpha", "score_shift", "flips", "members")
 """What all cards have in common, so that an image gives each model the same input, and answers can be averaged."""
 
 
@@ -42,10 +42,11 @@ def join_models(path: Path, models: Sequence[Path], changes: Mapping[str, Any] |
                     "that were trained with the same settings"
                 )
     tensors = {f"{n}.{name}": value for n, model in enumerate(paths) for name, value in load_file(model).items()}
+    biases = [card.class_bias or [0.0] * card.network.classes for card in cards]
     update = {
         "members": len(cards),
         "temperature": median(card.temperature for card in cards),
-        "score_shift": [median(shifts) for shifts in zip(*(card.score_shift for card in cards), strict=True)],
+        "class_bias": [median(each) for each in zip(*biases, strict=True)],
         "input": _seen([card.input for card in cards]),
         "objects": _objects(cards),
         **(changes or {}),

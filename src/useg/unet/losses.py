@@ -30,6 +30,8 @@ class LossSettings(BaseModel):
         cross_entropy: weight of the pixel-wise softmax cross-entropy.
         dice: weight of the soft Dice loss.
         class_weights: weight of each class in the cross-entropy, w_c of the paper; empty means 1 for all.
+        deep: weight of each coarser level of the expansive path beside the next finer one, see `useg.unet.deep`; 0 asks
+            only for the output, which is all that "valid" padding allows.
         borders: extra weight of the background between objects, where masks number objects; off by default.
     """
 
@@ -38,6 +40,7 @@ class LossSettings(BaseModel):
     cross_entropy: float = Field(default=1.0, ge=0)
     dice: float = Field(default=0.0, ge=0)
     class_weights: list[Annotated[float, Field(ge=0)]] = []
+    deep: float = Field(default=0.0, ge=0, le=1)
     borders: BorderSettings = BorderSettings(weight=0)
 
     @model_validator(mode="after")

@@ -80,8 +80,9 @@ class ModelCard(BaseModel):
         masks: "classes" or "instances" (ids of objects; class 1 is what parted objects are made of).
         ignore: mask value that meant "not annotated", if any.
         alpha: whether alpha is a channel of the images.
-        score_shift: added to the scores of each class: takes out the bias of the sampling, and what the validation
-            images showed to be left of it.
+        score_shift: added to the scores of each class: takes the bias of the sampling out of the probabilities.
+        class_bias: is added too: takes out what is chosen too often or too seldom, as the validation images showed it;
+            nothing where it is empty.
         temperature: then divides all scores: takes out over-confidence, as the validation images showed it.
         members: networks of the same settings in the file, whose probabilities are averaged (one a fold).
         flips: symmetries of the images that test-time augmentation may use, as names out of "x", "y", "transpose".
@@ -102,6 +103,7 @@ class ModelCard(BaseModel):
     ignore: int | None = None
     alpha: bool = False
     score_shift: list[float]
+    class_bias: list[float] = []
     temperature: float = Field(default=1.0, gt=0)
     members: int = Field(default=1, ge=1, le=MOST_MEMBERS)
     flips: list[Literal["x", "y", "transpose"]] = []
@@ -110,12 +112,18 @@ class ModelCard(BaseModel):
     trained_on: dict[str, Any] = {}
     scores: dict[str, Any] = {}
 
+    @property
+    def shift(self) -> list[float]:
+        """All that is added to the scores of each class."""
+        return [a + b for a, b in zip(self.score_shift, self.class_bias or [0.0] * len(self.score_shift), strict=True)]
+
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:
         n, fixed = self.network, self.normalise.kind == "fixed"
         expected = {
             "classes": (len(self.classes), n.classes),
             "score_shift": (len(self.score_shift), n.classes),
+            "class_bias": (len(self.class_bias), n.classes if self.class_bias else 0),
             "input.low": (len(self.input.low), n.in_channels),
             "input.high": (len(self.input.high), n.in_channels),
             "normalise.mean": (len(self.normalise.mean), n.in_channels if fixed else len(self.normalise.mean)),

@@ -40,15 +40,15 @@ class OptimiserSettings(BaseModel):
     average: float = Field(default=0.05, ge=0, lt=1)
 
 
-def make_optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
-    """The optimiser over all weights of `network`."""
+def make_optimiser(network: nn.Module, settings: OptimiserSettings, *, heads: int = 1) -> torch.optim.Optimizer:
+    """The optimiser over all weights of `network`, of whose kernels the last `heads` give scores of classes."""
     rate, decay = settings.learning_rate, settings.weight_decay
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0}
     if settings.kind == "muon":
-        # Networks begin with their first layer and end with their head: image channels and classes, not features.
-        ends = {"params": [kernels[0], kernels[-1]], "weight_decay": decay}
-        return Muon(kernels[1:-1], [ends, others], lr=rate, weight_decay=decay, momentum=settings.momentum)
+        # Networks begin with their first layer and end with their heads: image channels and classes, not features.
+        ends = {"params": [kernels[0], *kernels[-heads:]], "weight_decay": decay}
+        return Muon(kernels[1:-heads], [ends, others], lr=rate, weight_decay=decay, momentum=settings.momentum)
     groups = [{"params": kernels, "weight_decay": decay}, others]
     if settings.kind == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
