@@ -195,6 +195,7 @@ def test_weights_of_the_paper_are_taken_out_too() -> None:
         ({"loss.class_weights": [0.0, 0.0]}, "loss.class_weights"),
         ({"loss.cross_entropy": 0, "loss.dice": 0}, "loss.cross_entropy and loss.dice"),
         ({"score_shift": [1.0]}, "score_shift"),
+        ({"loss.deep": 0.5, "network.padding": "valid", "samples.crop": [92, 92]}, "loss.deep"),
         ({"normalise.kind": "fixed"}, "normalise.mean: 0 entries"),
         ({"normalise.clip": [80, 20]}, "normalise.clip"),
         ({"normalise.clip": [-5, 200]}, "normalise.clip"),
@@ -208,6 +209,14 @@ def test_settings_that_cannot_be_are_refused_in_one_line(changes: dict[str, Any]
         make_plan(examples(), TWO, Settings(), changes)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_coarser_levels_are_asked_where_they_have_labels() -> None:
+    planned = make_plan(examples(), TWO, Settings()).settings
+    valid = {"network.padding": "valid", "network.depth": 2, "samples.crop": [92, 92]}
+    assert planned.network.padding == "same" and planned.loss.deep > 0
+    assert make_plan(examples(), TWO, Settings(), valid).settings.loss.deep == 0
+    assert make_plan(examples(), TWO, Settings(recipe="paper")).settings.loss.deep == 0
 
 
 def test_the_users_shift_holds() -> None:

@@ -98,7 +98,11 @@ def test_labels_are_scored_as_the_model_will_give_them(masks: str, monkeypatch: 
     assert overlap.dice[1] > 0.99 > 0 == evaluate(plain, [example]).overlap.dice[1]
     mend = Calibration(found.temperature, tuple(found.class_bias))
     mended = Predictor(found, lambda tile, keep: mend.apply(gray(tile, keep)), plain.settings)
-    assert evaluate(mended, [example, example]).overlap == overlap
+    scores, before = evaluate(mended, [example, example]), evaluate(plain, [example, example]).reliability
+    assert scores.overlap == overlap
+    assert before is not None and scores.uncalibrated is not None and scores.reliability is not None
+    assert scores.uncalibrated.error == pytest.approx(before.error, abs=1e-3)
+    assert scores.reliability.error < 0.5 * before.error
     monkeypatch.setattr(room, "HELD", 0)
     assert validate(plain, [example, example], [])[0] == overlap
 

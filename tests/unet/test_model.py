@@ -53,6 +53,14 @@ def make_card(network: UNetSettings) -> ModelCard:
     )
 
 
+def test_all_that_is_added_to_scores_is_one_shift() -> None:
+    card = make_card(UNetSettings())
+    assert card.shift == card.score_shift
+    assert card.model_copy(update={"class_bias": [1.0, -2.0]}).shift == [1.0, -1.75]
+    with pytest.raises(ValueError, match="class_bias has 1 entries where the network needs 2"):
+        ModelCard.model_validate(card.model_dump() | {"class_bias": [1.0]})
+
+
 def make_network(settings: UNetSettings, seed: int = 0) -> UNet:
     """Random weights, random statistics too: fresh ones would hide that they were lost."""
     torch.manual_seed(seed)
