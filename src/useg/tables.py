@@ -51,7 +51,9 @@ def describe_model(path: Path, card: ModelCard) -> str:
         lines.append(f"  score shift  {', '.join(f'{s:g}' for s in card.score_shift)} (takes out the sampling's bias)")
     if any(card.class_bias):
         biases = ", ".join(f"{b:.2f}" for b in card.class_bias)
-        lines.append(f"  class bias   {biases} (takes out what is chosen too often, found on the held-out images)")
+        lines.append(
+            f"  class bias   {biases} (takes out what is chosen too often or seldom, found on the held-out images)"
+        )
     if card.temperature != 1:
         lines.append(f"  temperature  {card.temperature:.2f} (takes out over-confidence, found on the held-out images)")
     if card.members > 1:
