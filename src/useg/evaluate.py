@@ -69,7 +69,7 @@ def predict_examples(
         within, watch: see `evaluate`.
     """
     card = predictor.card
-    plain = Calibration(card.temperature, tuple(card.class_bias or [0.0] * card.network.classes)).undone
+    plain = Calibration(card.temperature, tuple(card.biases)).undone
     for example in examples:
         prediction = predictor.predict(image_of(example))
         if watch:

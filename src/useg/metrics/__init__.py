@@ -1,7 +1,7 @@
 """How good is a segmentation? One measure a file, each with its paper.
 
     bootstrap.py    95 % intervals                              how much would other images differ?
-    calibration.py  reliability, ECE, temperature               do probabilities mean what they say?
+    calibration.py  reliability, ECE, temperature, biases       do probabilities mean what they say?
     learning.py     score against number of training images     would more of them help?
     objects.py      SEG, AP, F1, PQ, splits, merges                is every object found, whole and alone?
     overlap.py      confusion matrix, accuracy, Dice, IoU          labels against labels

@@ -42,11 +42,10 @@ def join_models(path: Path, models: Sequence[Path], changes: Mapping[str, Any] |
                     "that were trained with the same settings"
                 )
     tensors = {f"{n}.{name}": value for n, model in enumerate(paths) for name, value in load_file(model).items()}
-    biases = [card.class_bias or [0.0] * card.network.classes for card in cards]
     update = {
         "members": len(cards),
         "temperature": median(card.temperature for card in cards),
-        "class_bias": [median(each) for each in zip(*biases, strict=True)],
+        "class_bias": [median(each) for each in zip(*(card.biases for card in cards), strict=True)],
         "input": _seen([card.input for card in cards]),
         "objects": _objects(cards),
         **(changes or {}),

@@ -113,9 +113,14 @@ class ModelCard(BaseModel):
     scores: dict[str, Any] = {}
 
     @property
+    def biases(self) -> list[float]:
+        """The bias of each class, 0 where none was found."""
+        return self.class_bias or [0.0] * self.network.classes
+
+    @property
     def shift(self) -> list[float]:
         """All that is added to the scores of each class."""
-        return [a + b for a, b in zip(self.score_shift, self.class_bias or [0.0] * len(self.score_shift), strict=True)]
+        return [a + b for a, b in zip(self.score_shift, self.biases, strict=True)]
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:
