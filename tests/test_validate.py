@@ -15,7 +15,7 @@ from useg.predict import Predictor, PredictSettings
 from useg.unet.model import ClassInfo, InputSeen, ModelCard
 from useg.unet.normalise import NormaliseSettings
 from useg.unet.settings import UNetSettings
-from useg.validate import validate, within_memory
+from useg.validate import uncalibrated, validate, within_memory
 
 SIZE = (96, 96)
 
@@ -83,8 +83,14 @@ def test_what_parts_touching_objects_is_found() -> None:
     def mended(tile: np.ndarray, keep: Sequence[slice]) -> np.ndarray:
         return mend.apply(gray(tile, keep))
 
-    predictor = Predictor(found, mended, predictor.settings)
-    assert predictor.objects(predictor.predict(discs(0.65).image)).max() == 12
+    calibrated = Predictor(found, mended, predictor.settings)
+    apart = calibrated.objects(calibrated.predict(discs(0.65).image))
+    assert apart.max() == 12
+    # Nor does it matter to who is shown what is not calibrated yet.
+    before = uncalibrated(found)
+    assert (before.temperature, before.class_bias) == (1, []) and before.objects != found.objects
+    plain = Predictor(before, gray, predictor.settings)
+    np.testing.assert_array_equal(plain.objects(plain.predict(discs(0.65).image)), apart)
 
 
 @pytest.mark.parametrize("masks", ["classes", "instances"])

@@ -35,7 +35,7 @@ from useg.unet.model import save_model
 from useg.unet.network import UNet
 from useg.unet.optimise import learning_rate, make_optimiser, update_average
 from useg.unet.shared import share_batch
-from useg.validate import validate
+from useg.validate import uncalibrated, validate
 from useg.watch import Progress, TrainResult, Watcher
 
 CHECKPOINT_SECONDS = 40.0
@@ -277,7 +277,7 @@ class Loop:
         predictor, parts = Predictor(self.plain, runner, how), self.parts
 
         def show(example: Example, prediction: Prediction) -> None:
-            self.watch.on_image(example, prediction, self.card)
+            self.watch.on_image(example, prediction, uncalibrated(self.card))
 
         overlap, objects, card = validate(predictor, parts.validation, parts.train, show)
         if threads:

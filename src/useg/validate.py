@@ -98,6 +98,14 @@ def validate(
     return overlap, scores, card.model_copy(update={"objects": objects})
 
 
+def uncalibrated(card: ModelCard) -> ModelCard:
+    """The card of the same model before it was calibrated: it parts the same objects of its probabilities of then."""
+    plain, objects = Calibration(card.temperature, tuple(card.biases)).undone, card.objects
+    if objects is not None:
+        objects = objects.calibrated(plain.temperature, plain.shift[1] - plain.shift[0])
+    return card.model_copy(update={"temperature": 1.0, "class_bias": [], "objects": objects})
+
+
 def _calibrate(
     predictor: Predictor, held_out: Sequence[Example], watch: Callable[[Example, Prediction], None]
 ) -> tuple[OverlapScores, Calibration]:

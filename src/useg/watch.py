@@ -73,7 +73,7 @@ class Watcher:
         on_text: a sentence for the user: what the data are, what was planned and why.
         on_progress: after each step.
         on_image: shown each held-out image in a validation, before it is told: what the network says of it before
-            it is calibrated, and the card with what parts objects best as far as the validation before found it.
+            it is calibrated, and the card with what parts objects of that best, as the validation before found it.
         should_stop: asked after each step; True ends the run at once with a usable model.
     """
 
