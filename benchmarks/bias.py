@@ -25,7 +25,7 @@ from useg.evaluate import image_of
 from useg.labels import IGNORE
 from useg.metrics.calibration import RANGE, Calibration, calibrate
 from useg.metrics.overlap import confusion_matrix
-from useg.predict import Predictor
+from useg.predict import Predictor, calibration_of
 from useg.run_data import images_of_run
 from useg.scores import dice_of
 
@@ -62,7 +62,7 @@ def held_out(run: Path) -> list[Pixels]:
     """The annotated pixels of each held-out image, as the network answers before it is calibrated."""
     predictor, parts = Predictor.load(run), images_of_run(run)
     assert parts is not None, f"{run}: its data have gone"
-    plain = Calibration(predictor.card.temperature, tuple(predictor.card.biases)).undone
+    plain = calibration_of(predictor.card).undone
     found = []
     for example in parts.validation:
         known = example.labels != IGNORE

@@ -19,7 +19,9 @@ import useg
 from useg import machine
 from useg.data.dataset import natural_key
 from useg.images import read, read_mask
+from useg.metrics.overlap import confusion_matrix
 from useg.metrics.rand import best_over_thresholds
+from useg.scores import dice_of
 
 WAYS = {"2-D": {"data.pages": "images"}, "2.5-D": {"data.pages": "volume", "network.neighbours": 1}}
 
@@ -45,7 +47,8 @@ def main() -> None:
                 done = useg.train(stacks, Path(folder) / f"{name}-{seed}", steps=args.steps, overrides=settings)
                 found = probabilities(useg.load(done.model), image)
                 regions = best_over_thresholds([(t == 1, p[1]) for t, p in zip(truth, found, strict=True)])
-                scores = ", ".join(f"{value:.4f}" for value in dice(found.argmax(1), truth, found.shape[1]))
+                confusion = confusion_matrix(truth, found.argmax(1), found.shape[1])
+                scores = ", ".join(f"{value:.4f}" for value in dice_of(confusion))
                 print(f"| {seed} | {name} | {regions.v_rand:.4f} | {regions.v_info:.4f} | {scores} |", flush=True)
 
 
@@ -64,12 +67,6 @@ def probabilities(predictor: useg.Predictor, image: np.ndarray) -> np.ndarray:
     if predictor.card.network.dims == 3:
         return np.moveaxis(predictor.predict(image[None]).probabilities, 0, 1)
     return np.stack([predictor.predict(each[None]).probabilities for each in image])
-
-
-def dice(labels: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
-    """Of each class, pooled over all slices."""
-    both = [(labels == k, truth == k) for k in range(classes)]
-    return [2 * float((a & b).sum()) / float(a.sum() + b.sum()) for a, b in both]
 
 
 if __name__ == "__main__":

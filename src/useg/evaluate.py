@@ -24,8 +24,8 @@ from useg.errors import DataError, SettingsError
 from useg.images.files import read_mask, write_picture
 from useg.images.image import Image
 from useg.labels import IGNORE
-from useg.metrics.calibration import Calibration, count_reliability
-from useg.predict import Prediction, Predictor
+from useg.metrics.calibration import count_reliability
+from useg.predict import Prediction, Predictor, calibration_of
 from useg.run_data import images_of_run
 from useg.scored_picture import picture_of
 from useg.scores import Evaluation, Honesty, Scored, Surfaces, check_region, find_threshold, score
@@ -69,7 +69,7 @@ def predict_examples(
         within, watch: see `evaluate`.
     """
     card = predictor.card
-    plain = Calibration(card.temperature, tuple(card.biases)).undone
+    plain = calibration_of(card).undone
     for example in examples:
         prediction = predictor.predict(image_of(example))
         if watch:

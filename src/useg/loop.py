@@ -274,10 +274,10 @@ class Loop:
         if threads:
             torch.set_num_threads(threads)  # the others wait
         how = PredictSettings(device=self.device.type, precision=s.machine.precision)
-        predictor, parts = Predictor(self.plain, runner, how), self.parts
+        predictor, parts, shown_with = Predictor(self.plain, runner, how), self.parts, uncalibrated(self.card)
 
         def show(example: Example, prediction: Prediction) -> None:
-            self.watch.on_image(example, prediction, uncalibrated(self.card))
+            self.watch.on_image(example, prediction, shown_with)
 
         overlap, objects, card = validate(predictor, parts.validation, parts.train, show)
         if threads:

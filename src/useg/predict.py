@@ -25,6 +25,7 @@ from useg.hub import local_model
 from useg.images.image import Image
 from useg.images.windows import windows_of
 from useg.inputs import glance, size_as_in_training, unlike_training
+from useg.metrics.calibration import Calibration
 from useg.metrics.overlap import mean_foreground
 from useg.metrics.uncertainty import entropy, expected_dice
 from useg.objects.separate import separate
@@ -284,6 +285,11 @@ def uncertainty_planes(card: ModelCard, settings: PredictSettings) -> int:
 def views_of(card: ModelCard, settings: PredictSettings) -> list[View]:
     """Ways to look at an image that are averaged."""
     return symmetric_views(card.flips if settings.tta else [], card.network.dims)
+
+
+def calibration_of(card: ModelCard) -> Calibration:
+    """What a model's probabilities are calibrated with."""
+    return Calibration(card.temperature, tuple(card.biases))
 
 
 def most_probable(probabilities: Float[np.ndarray, "k *size"]) -> UInt8[np.ndarray, "*size"]:

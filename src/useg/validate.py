@@ -17,7 +17,7 @@ from useg.metrics.overlap import OverlapScores
 from useg.objects.separate import confidence, find_settings, separate
 from useg.objects.settings import SeparateSettings
 from useg.parts import centre, count, find, middle
-from useg.predict import Prediction, Predictor, most_probable
+from useg.predict import Prediction, Predictor, calibration_of, most_probable
 from useg.scores import Scored, score
 from useg.unet.model import ModelCard
 
@@ -94,15 +94,13 @@ def validate(
     if not instances:
         return overlap, None, card
     scores, apart = _part_objects(predictor, held_out, chances, train)
-    objects = apart.calibrated(found.temperature, found.shift[1] - found.shift[0])
+    objects = apart.calibrated(*found)
     return overlap, scores, card.model_copy(update={"objects": objects})
 
 
 def uncalibrated(card: ModelCard) -> ModelCard:
     """The card of the same model before it was calibrated: it parts the same objects of its probabilities of then."""
-    plain, objects = Calibration(card.temperature, tuple(card.biases)).undone, card.objects
-    if objects is not None:
-        objects = objects.calibrated(plain.temperature, plain.shift[1] - plain.shift[0])
+    objects = None if card.objects is None else card.objects.calibrated(*calibration_of(card).undone)
     return card.model_copy(update={"temperature": 1.0, "class_bias": [], "objects": objects})
 
 

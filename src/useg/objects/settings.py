@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,15 +41,16 @@ class SeparateSettings(BaseModel):
         """Pixels that a seed has at least."""
         return math.ceil(self.smallest / _SEED_SHARE)
 
-    def calibrated(self, temperature: float, shift: float) -> SeparateSettings:
+    def calibrated(self, temperature: float, shift: Sequence[float]) -> SeparateSettings:
         """The settings that part the same objects of the same scores once these are calibrated.
 
-        A probability p of two classes becomes p' with log(p' / (1 - p')) = (log(p / (1 - p)) + shift) / temperature,
-        where `shift` is that of the objects less that of the background.
+        A probability p of two classes becomes p' with log(p' / (1 - p')) = (log(p / (1 - p)) + s) / temperature, where
+        s is how much more `shift` adds to the scores of the objects than to those of the background.
         """
+        background, objects = shift
 
         def moved(p: float) -> float:
-            inside, outside = (math.exp(shift) * p) ** (1 / temperature), (1 - p) ** (1 / temperature)
+            inside, outside = (math.exp(objects - background) * p) ** (1 / temperature), (1 - p) ** (1 / temperature)
             return inside / (inside + outside)
 
         return self.model_copy(
