@@ -36,7 +36,7 @@ from useg.unet.model import ModelCard, find_model, is_exported, load_model, read
 from useg.unet.normalise import Intensity, measure
 from useg.views import View, read_mirrored, symmetric_views
 
-BLOCK_PIXELS = 1 << 15
+BLOCK_PIXELS = 1 << 18
 """Pixels that are worked on at a time behind the network."""
 
 
@@ -299,7 +299,8 @@ def most_probable(probabilities: Float[np.ndarray, "k *size"]) -> UInt8[np.ndarr
     def compare(rows: slice) -> None:
         best = probabilities[0, rows]
         for k in range(1, len(probabilities)):
-            np.copyto(labels[rows], k, where=probabilities[k, rows] > best)
+            higher = probabilities[k, rows] > best
+            np.maximum(labels[rows], higher * np.uint8(k), out=labels[rows])
             best = np.maximum(best, probabilities[k, rows]) if k < len(probabilities) - 1 else best
 
     in_blocks(compare, labels.shape)
