@@ -57,7 +57,7 @@ class TorchRunner:
             shift, temperature: probabilities are softmax((scores + shift) / temperature).
             spread: also give the mean entropy.
         """
-        from useg.unet.network import UNet, fold_batch_norm
+        from useg.unet.network import UNet, for_prediction
 
         machine.keep_freed_memory()
         networks = [networks] if isinstance(networks, UNet) else networks
@@ -67,7 +67,7 @@ class TorchRunner:
         self.precision = machine.probe_precision(found) if precision == "auto" else precision
         self.shift, self.temperature, self.spread = shift, temperature, spread
         self._layout = machine.memory_layout(dims)
-        self.networks = [machine.place(fold_batch_norm(each), found, dims) for each in networks]
+        self.networks = [machine.place(for_prediction(each), found, dims) for each in networks]
 
     def __call__(self, tile: Float[np.ndarray, "c *size"], keep: Sequence[slice]) -> Float[np.ndarray, "p *kept"]:
         """Probabilities of the window `keep` of one tile."""
@@ -144,9 +144,9 @@ def bytes_per_pixel(card: ModelCard, precision: str = "float32") -> float:
     """Memory that the network needs for each pixel of a tile (`benchmarks/speed.py` measures it)."""
     s, value = card.network, 2 if precision == "bfloat16" else 4
     # In widths of the finest level: with "same" padding it works in strips on the way up, and the level below holds the
-    # most, beside the skip connection; else the finest holds two joined maps and two results. As much again is lost in
-    # gaps between blocks that torch has freed.
-    widths = {2: 6.5, 3: 7}[s.dims] if s.padding == "same" else 9
+    # most, beside the skip connection; else the finest holds two joined maps and two results. As much again is lost
+    # in gaps between blocks that torch has freed.
+    widths = {2: 6, 3: 5}[s.dims] if s.padding == "same" else 9
     return (
         value * widths * s.channels(0) / math.prod(axis.patch for axis in s.axes)
         + (4 + value) * s.in_channels

@@ -1,6 +1,7 @@
 """The network: the paper's numbers, the article's numbers, and what every form of it must do."""
 
 import math
+import weakref
 from typing import Any, get_type_hints
 
 import pytest
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from useg.errors import SizeError
-from useg.unet.network import UNet, crop_and_concat, fold_batch_norm
+from useg.unet.network import PairwiseMax, UNet, crop_and_concat, fold_batch_norm, for_prediction
 from useg.unet.settings import UNetOptions, UNetSettings, article_settings, volume_settings
 
 
@@ -144,10 +145,47 @@ def test_a_window_of_the_output_is_what_the_whole_output_has_there(
 def test_a_window_costs_less() -> None:
     network = UNet(padding="same", depth=2, width=2).eval()
     seen: list[int] = []
-    network.expansive[-1].register_forward_hook(lambda module, given, result: seen.append(result.shape[-1]))
+    network.expansive[-1][-1].register_forward_hook(lambda module, given, result: seen.append(result.shape[-1]))
     with torch.inference_mode():
         network(torch.zeros(1, 1, 64, 64), [slice(20, 36), slice(20, 36)])
     assert seen == [20]  # two pixels around the window, for the two convolutions
+
+
+def test_a_window_gives_back_what_it_needs_no_more() -> None:
+    """While the second convolution of a level works, neither the joined maps nor those that were joined are held."""
+    network = UNet(padding="same", depth=2, width=2).eval()
+    maps: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+    first, second = (layer for layer in network.expansive[0] if isinstance(layer, nn.Conv2d))
+    for source in (network.contracting[1][-1], network.up[0]):
+        source.register_forward_hook(lambda module, given, result: maps.append(weakref.ref(result)))
+    first.register_forward_pre_hook(lambda module, given: maps.append(weakref.ref(given[0])))
+    second.register_forward_pre_hook(lambda module, given: held.append(sum(each() is not None for each in maps)))
+    with torch.inference_mode():
+        network(torch.zeros(1, 1, 64, 64), [slice(20, 36), slice(20, 36)])
+    assert len(maps) == 3 and held == [0]
+
+
+@given(
+    factors=st.lists(st.sampled_from([1, 2]), min_size=2, max_size=3),
+    size=st.lists(st.integers(1, 5), min_size=3, max_size=3),
+    precision=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_maxima_of_pairs_are_those_of_pooling(factors: list[int], size: list[int], precision: torch.dtype) -> None:
+    edges = [factor * n for factor, n in zip(factors, size, strict=False)]
+    features = torch.randint(-3, 4, (2, 3, *edges)).to(precision)
+    pool = nn.MaxPool2d if len(factors) == 2 else nn.MaxPool3d
+    assert torch.equal(PairwiseMax(factors)(features), pool(tuple(factors))(features))
+
+
+@settings(max_examples=30)
+@given(all_kinds(), st.lists(st.integers(0, 24), min_size=3, max_size=3))
+def test_a_copy_for_prediction_gives_the_same(chosen: UNetSettings, extra: list[int]) -> None:
+    network = trained(chosen)
+    image = image_for(network, extra)
+    with torch.inference_mode():
+        torch.testing.assert_close(for_prediction(network)(image), network(image), atol=1e-4, rtol=1e-4)
+    assert not any(isinstance(pool, PairwiseMax) for pool in network.pools)
 
 
 @settings(max_examples=30)

@@ -128,27 +128,32 @@ class UNet(nn.Module):
         """The expansive path for a window of the output, of a network with "same" padding; `skips` are used up.
 
         Each level computes what the window depends on, so that a halo costs the contracting path only. The finest level
-        holds most of the memory, so it works on strips of the window, one after the other.
+        holds most of the memory, so it works on strips of the window, one after the other. Blocks are called layer by
+        layer: called as a whole, each would hold what goes into it until its end.
         """
 
         def rise(step: int, below: Tensor, begin: Sequence[int], rises: Sequence[Rise], skip: Tensor) -> Tensor:
             came_up = self.up[step](below[_within([r.below for r in rises], begin)])
             read = [r.read for r in rises]
             came_up = came_up[_within(read, [r.factor * r.below.start for r in rises])]
-            return self.expansive[step](crop_and_concat(came_up, skip[_within(read)]))
+            return crop_and_concat(came_up, skip[_within(read)])
 
         ways = [axis.expansive(n, part) for axis, n, part in zip(self.axes, size, keep, strict=True)]
         levels = list(zip(*ways, strict=True))  # the finest first
         features, begin = bottleneck, [0] * len(size)
         for step, rises in enumerate(reversed(levels[1:])):
             features = rise(step, features, begin, rises, skips.pop())
+            for layer in self.expansive[step].children():
+                features = layer(features)
             begin = [r.read.start for r in rises]
         scores = []
         rows = max(STRIP_ROWS, STRIP_PIXELS // math.prod(part.stop - part.start for part in keep[1:]))
         for start in range(keep[0].start, keep[0].stop, rows):
             strip = [slice(start, min(start + rows, keep[0].stop)), *keep[1:]]
             rises = [axis.expansive(n, part)[0] for axis, n, part in zip(self.axes, size, strip, strict=True)]
-            found = self.head(rise(-1, features, begin, rises, skips[0]))
+            found = rise(-1, features, begin, rises, skips[0])
+            for layer in (*self.expansive[-1].children(), self.head):
+                found = layer(found)
             begin_of = [axis.patch * r.read.start for axis, r in zip(self.axes, rises, strict=True)]
             scores.append(found[_within(strip, begin_of)])
         return torch.cat(scores, dim=2)
@@ -171,6 +176,34 @@ def fold_batch_norm(network: UNet) -> UNet:
             if isinstance(layer, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
                 block[place], block[place + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
     return folded
+
+
+def for_prediction(network: UNet) -> UNet:
+    """A copy of which torch asks less time and memory: batch normalisation folded, and pools that note no places."""
+    lean = fold_batch_norm(network)
+    lean.pools = nn.ModuleList(PairwiseMax(_factors(lean.settings, k)) for k in range(lean.settings.depth))
+    return lean
+
+
+class PairwiseMax(nn.Module):
+    """Max pooling axis by axis, for prediction: what `nn.MaxPool2d` and `nn.MaxPool3d` give, in less time and memory.
+
+    These also note where each maximum was, in 8 bytes, and the latter copies bfloat16 to float32. Not for training:
+    of two equal values both would get a share of the gradient.
+    """
+
+    def __init__(self, factors: Sequence[int]) -> None:
+        """By how much each axis shrinks: 1 or 2."""
+        super().__init__()
+        self.factors = tuple(factors)
+
+    def forward(self, features: Float[Tensor, "n c *size"]) -> Float[Tensor, "n c *out"]:
+        """The highest value of each 2 x 2 (x 2) pixels."""
+        for axis, factor in enumerate(self.factors, start=2):
+            if factor == 2:
+                even, odd = (features[(slice(None),) * axis + (slice(start, None, 2),)] for start in (0, 1))
+                features = torch.maximum(even, odd)
+        return features
 
 
 def _factors(s: UNetSettings, level: int) -> tuple[int, ...]:
