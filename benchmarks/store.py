@@ -195,7 +195,7 @@ def in_child(**asked: Any) -> dict[str, Any]:
 
     def watch() -> None:
         nonlocal peak
-        while not ended.wait(0.05):
+        while not ended.wait(0.25):  # looking costs time, and memory that was freed is kept
             peak = max(peak, taken_by(process.pid))
 
     watcher = threading.Thread(target=watch)
