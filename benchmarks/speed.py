@@ -15,7 +15,7 @@ memory    the most that this prediction took, against its --max-memory; measured
 monai     the same prediction against MONAI's sliding_window_inference (roi 512, batch 4, overlap 0.25, constant) of
           the same network as torch makes it (float32, channels first), and the largest difference of each from the
           whole image at once; needs `pip install monai`
-network   bytes a tile pixel that the bare network took, against the formula `useg.predict.bytes_per_pixel`
+network   bytes a tile pixel that the bare network took, against the formula `useg.runner.bytes_per_pixel`
 """
 
 from __future__ import annotations

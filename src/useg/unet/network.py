@@ -179,17 +179,17 @@ def fold_batch_norm(network: UNet) -> UNet:
 
 
 def for_prediction(network: UNet) -> UNet:
-    """A copy of which torch asks less time and memory: batch normalisation folded, and pools that note no places."""
+    """A copy that takes less time and memory: batch normalisation folded, and pools that note no places."""
     lean = fold_batch_norm(network)
     lean.pools = nn.ModuleList(PairwiseMax(_factors(lean.settings, k)) for k in range(lean.settings.depth))
     return lean
 
 
 class PairwiseMax(nn.Module):
-    """Max pooling axis by axis, for prediction: what `nn.MaxPool2d` and `nn.MaxPool3d` give, in less time and memory.
+    """Max pooling axis by axis, for prediction: what `nn.MaxPool2d` and `nn.MaxPool3d` give, in less memory.
 
-    These also note where each maximum was, in 8 bytes, and the latter copies bfloat16 to float32. Not for training:
-    of two equal values both would get a share of the gradient.
+    These also note where each maximum was, in 8 bytes, and the latter copies bfloat16 to float32. In bfloat16 it is
+    faster too. Not for training: of two equal values both would get a share of the gradient.
     """
 
     def __init__(self, factors: Sequence[int]) -> None:
