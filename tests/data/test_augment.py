@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from useg.data.augment import (
     NO_AUGMENTATION,
     AugmentSettings,
+    fold,
     resample_image,
     resample_labels,
     vary_gray_values,
@@ -39,10 +40,10 @@ def test_without_augmentation_it_is_the_crop_mirrored_at_the_border(
     centre = (top + (height - 1) / 2, left + (width - 1) / 2)
     field = field_of(1, centre, (height, width))
     rows, columns = mirror(np.arange(top, top + height), 14), mirror(np.arange(left, left + width), 11)
-    crop = resample_image(image, field)
+    crop = resample_image(image, fold(field, image.shape[1:]))
     assert crop.dtype == np.float32
     np.testing.assert_allclose(crop, image[:, rows][:, :, columns], atol=0.1)
-    np.testing.assert_array_equal(resample_labels(labels, field), labels[rows][:, columns])
+    np.testing.assert_array_equal(resample_labels(labels, fold(field, labels.shape)), labels[rows][:, columns])
 
 
 def test_without_augmentation_gray_values_stay() -> None:
@@ -56,7 +57,7 @@ def test_without_augmentation_gray_values_stay() -> None:
 def test_labels_only_take_values_that_exist(seed: int, values: set[int]) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.choice(sorted(values), (20, 24)).astype(np.uint8)
-    warped = resample_labels(labels, warp_field(rng, (10.0, 12.0), (30, 26), AugmentSettings()))
+    warped = resample_labels(labels, fold(warp_field(rng, (10.0, 12.0), (30, 26), AugmentSettings()), labels.shape))
     assert set(np.unique(warped).tolist()) <= values
 
 
@@ -67,8 +68,8 @@ def test_image_and_labels_move_together(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = (rng.random((24, 20)) < 0.5).astype(np.uint8)
     field = warp_field(rng, (12.0, 10.0), (28, 28), AugmentSettings())
-    as_image = resample_image(labels[None], field)[0]
-    as_labels = resample_labels(labels, field)
+    as_image = resample_image(labels[None], fold(field, labels.shape))[0]
+    as_labels = resample_labels(labels, fold(field, labels.shape))
     assert as_image[as_labels == 1].min(initial=1) >= 0.25 - 1e-4
     assert as_image[as_labels == 0].max(initial=0) <= 0.75 + 1e-4
 
@@ -79,7 +80,7 @@ def test_the_field_says_where_pixels_come_from(seed: int) -> None:
     """An image that holds its own coordinates gives the field back, mirrored at the border."""
     image = np.stack(np.meshgrid(np.arange(30.0), np.arange(40.0), indexing="ij")).astype(np.float32)
     field = warp_field(np.random.default_rng(seed), (14.2, 20.7), (16, 18), AugmentSettings())
-    found = resample_image(image, field)
+    found = resample_image(image, fold(field, image.shape[1:]))
     for axis, size in enumerate((30, 40)):
         folded = np.abs(field[axis].astype(float)) % (2 * size - 2)
         np.testing.assert_allclose(found[axis], np.minimum(folded, 2 * size - 2 - folded), atol=1e-3)
@@ -136,7 +137,10 @@ def test_rotation_stays_within_its_limit(seed: int, rotate: float) -> None:
 def orientations(**changes: object) -> set[bytes]:
     """The different pictures that many draws make of one that has no symmetry."""
     image = np.arange(9, dtype=np.uint8).reshape(3, 3)
-    return {resample_labels(image, field_of(seed, (1.0, 1.0), (3, 3), **changes)).tobytes() for seed in range(80)}
+    return {
+        resample_labels(image, fold(field_of(seed, (1.0, 1.0), (3, 3), **changes), image.shape)).tobytes()
+        for seed in range(80)
+    }
 
 
 def test_flips_and_turns() -> None:
@@ -206,11 +210,11 @@ def test_the_work_is_as_large_as_the_crop() -> None:
     """A small crop of a large image (a view, as a part of an image is) takes no memory in the size of the image."""
     image = np.zeros((1, 4000, 3000), np.uint8)[:, :, ::2]
     field = warp_field(np.random.default_rng(0), (2000.0, 700.0), (32, 32), AugmentSettings())
-    resample_image(image[:, :50, :50], field)  # loads what is loaded once
+    resample_image(image[:, :50, :50], fold(field, (50, 50)))  # loads what is loaded once
     tracemalloc.start()
     try:
-        resample_image(image, field)
-        resample_labels(image[0], field)
+        resample_image(image, fold(field, image.shape[1:]))
+        resample_labels(image[0], fold(field, image.shape[1:]))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -226,9 +230,11 @@ def test_without_augmentation_a_volume_is_cut_out(shape: tuple[int, int, int], s
     centre = [s + (m - 1) / 2 for s, m in zip(start, shape, strict=True)]
     field = warp_field(rng, centre, shape, NO_AUGMENTATION)
     cut = tuple(slice(s, s + m) for s, m in zip(start, shape, strict=True))
-    np.testing.assert_allclose(resample_image(volume, field), volume[(slice(None), *cut)], atol=1e-5)
+    np.testing.assert_allclose(
+        resample_image(volume, fold(field, volume.shape[1:])), volume[(slice(None), *cut)], atol=1e-5
+    )
     labels = rng.integers(0, 5, volume.shape[1:]).astype(np.uint8)
-    np.testing.assert_array_equal(resample_labels(labels, field), labels[cut])
+    np.testing.assert_array_equal(resample_labels(labels, fold(field, labels.shape)), labels[cut])
 
 
 @few

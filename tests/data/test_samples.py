@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from useg.data.augment import NO_AUGMENTATION, AugmentSettings, resample_labels
+from useg.data.augment import NO_AUGMENTATION, AugmentSettings, fold, resample_labels
 from useg.data.dataset import Example
 from useg.data.samples import Sample, Sampler, SampleSettings, class_shares, make_batches
 from useg.labels import IGNORE
@@ -265,7 +265,7 @@ def test_touching_objects_are_parted_after_the_warp(step: int) -> None:
     assert np.array_equal(labels[~cut], alone[~cut])
     pieces, count = ndimage.label(labels == 1, np.ones((3, 3)))
     assert example.objects is not None
-    ids = resample_labels(example.objects, sampler._draw(step, 0)[2])
+    ids = resample_labels(example.objects, fold(sampler._draw(step, 0)[2], example.objects.shape))
     assert all(len(np.unique(ids[pieces == piece])) == 1 for piece in range(1, count + 1))
 
 

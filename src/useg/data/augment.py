@@ -8,8 +8,9 @@ the border the image is mirrored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache, reduce
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
@@ -66,83 +67,91 @@ def warp_field(
     rng: np.random.Generator, centre: Sequence[float], shape: Sequence[int], settings: AugmentSettings
 ) -> Float[np.ndarray, "d *crop"]:
     """Where in the image each pixel of a crop of `shape` around `centre` comes from, in pixels along each axis."""
-    dims = len(shape)
+    dims, grid = len(shape), settings.elastic_grid
     edges = np.array(settings.spacing or (1.0,) * dims)
     edges = (edges / edges.min()).astype(np.float32)
-    axes = [np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2) for n in shape]
-    offsets = list(np.meshgrid(*axes, indexing="ij", sparse=True))
-    if settings.elastic_sd:
-        moves = rng.normal(0, settings.elastic_sd, (dims, *(settings.elastic_grid,) * dims)).astype(np.float32)
-        for axis, n in enumerate(shape, start=1):
-            basis = np.ascontiguousarray(_cubic_basis(settings.elastic_grid, n).T)
-            # Not BLAS: its threads would wait for a core whenever something else on this computer has it.
-            moves = np.moveaxis(np.einsum("...i,ip->...p", np.moveaxis(moves, axis, -1), basis), -1, axis)
-        moves[: int(settings.within_slices)] = 0
-        offsets = [offset + move / edge for offset, move, edge in zip(offsets, moves, edges, strict=True)]
+    moves = rng.normal(0, settings.elastic_sd, (dims, *(grid,) * dims)) / edges.reshape(-1, *(1,) * dims)
+    moves[: int(settings.within_slices)] = 0
     # In space, where turns are turns: pixels -> lengths -> turned -> pixels.
     turn = _linear_map(rng, dims, settings) * edges[None, :] / edges[:, None]
-    field = np.stack(
-        [
-            np.broadcast_to(_sum_of(row * offset for row, offset in zip(rows, offsets, strict=True)), tuple(shape))
-            + np.float32(middle)
-            for rows, middle in zip(turn, centre, strict=True)
-        ]
-    )
+    # Displacements are turned while they are few.
+    field: Float[np.ndarray, "d *crop"] = np.tensordot(turn, moves, 1).astype(np.float32)
+    for axis, n in enumerate(shape, start=1):
+        basis = np.ascontiguousarray(_cubic_basis(grid, n).T)
+        # Not BLAS: its threads would wait for a core whenever something else on this computer has it.
+        field = np.moveaxis(np.einsum("...i,ip->...p", np.moveaxis(field, axis, -1), basis), -1, axis)
+    offsets = np.ix_(*(np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2) for n in shape))
+    for coordinates, factors, middle in zip(field, turn, centre, strict=True):
+        for factor, offset in zip(factors, offsets, strict=True):
+            coordinates += factor * offset
+        coordinates += np.float32(middle)
     if settings.within_slices:
         field[0] = np.floor(field[0] + np.float32(0.5))
     return field
 
 
-def _sum_of(parts: Iterable[np.ndarray]) -> np.ndarray:
-    return reduce(np.add, parts)
+@dataclass(frozen=True)
+class Places:
+    """Where in an image the pixels of a crop are taken from.
+
+    Attributes:
+        coordinates: in pixels along each axis, none beyond the border.
+        window: whole pixels around them, with the neighbours that a linear interpolation between them needs.
+    """
+
+    coordinates: Float[np.ndarray, "d *crop"]
+    window: tuple[slice, ...]
+
+    def __getitem__(self, part: tuple[slice, ...]) -> Places:
+        """Those of a part of the crop."""
+        return Places(self.coordinates[(slice(None), *part)], self.window)
 
 
-def resample_image(
-    image: Shaped[np.ndarray, "c *size"], field: Float[np.ndarray, "d *crop"]
-) -> Float[np.ndarray, "c *crop"]:
-    """The image at the field's coordinates: linear, mirrored beyond the border, float32 in its own gray values."""
+def fold(field: Float[np.ndarray, "d *crop"], size: Sequence[int]) -> Places:
+    """Places in an image of `size` that hold what a mirror at its border pixels would show at those of `field`."""
+    inside, window = [], []
+    for c, n in zip(field, size, strict=True):
+        last, low, high = np.float32(n - 1), c.min(), c.max()
+        if low < 0 or high > last:
+            if low < -last or high > 2 * last:  # more than one reflection: rare, and five times as slow
+                c = np.remainder(c + last, np.float32(max(1, 2 * (n - 1)))) - last
+            c = last - np.abs(last - np.abs(c))
+            low, high = c.min(), c.max()
+        inside.append(c)
+        # Two pixels at least, where there are, for the scale of the coordinates.
+        first = min(int(low), max(0, n - 2))
+        window.append(slice(first, min(n, max(int(high), first) + 2)))
+    return Places(np.stack(inside), tuple(window))
+
+
+def resample_image(image: Shaped[np.ndarray, "c *size"], places: Places) -> Float[np.ndarray, "c *crop"]:
+    """The image at these places: linear, float32 in its own gray values."""
     # Five times as fast as scipy's map_coordinates, and threads may do it side by side.
     import torch
     from torch.nn.functional import grid_sample
 
-    field = fold(field, image.shape[1:])
-    # Only what the crop touches is turned into floats. Two pixels at least, for the scale of the coordinates.
-    low = [min(int(c.min()), max(0, n - 2)) for c, n in zip(field, image.shape[1:], strict=True)]
-    high = [max(int(c.max()) + 2, a + 2) for c, a in zip(field, low, strict=True)]
-    window = image[(slice(None), *map(slice, low, high))].astype(np.float32)
-    places = [(c - a) * np.float32(2 / max(1, n - 1)) - 1 for c, a, n in zip(field, low, window.shape[1:], strict=True)]
-    grid = torch.from_numpy(np.stack(places[::-1], axis=-1))
-    taken = grid_sample(torch.from_numpy(window)[None], grid[None], padding_mode="border", align_corners=True)
-    return np.asarray(taken[0].numpy())
+    window = image[(slice(None), *places.window)].astype(np.float32)  # only what the crop touches
+    # From -1 to 1 in the window, the last axis first.
+    grid = np.empty((*places.coordinates.shape[1:], len(places.window)), np.float32)
+    for axis, (c, side) in enumerate(zip(places.coordinates, places.window, strict=True), start=1):
+        scaled = c - np.float32(side.start)
+        scaled *= np.float32(2 / max(1, side.stop - side.start - 1))
+        np.subtract(scaled, np.float32(1), out=grid[..., -axis])
+    there = torch.from_numpy(window)[None], torch.from_numpy(grid)[None]
+    return np.asarray(grid_sample(*there, padding_mode="border", align_corners=True)[0].numpy())
 
 
-def resample_labels(
-    labels: Integer[np.ndarray, "*size"], field: Float[np.ndarray, "d *crop"]
-) -> Integer[np.ndarray, "*crop"]:
-    """The labels (or ids) at the field's coordinates: nearest neighbour, mirrored beyond the border."""
-    nearest = (fold(field, labels.shape) + np.float32(0.5)).astype(np.int64)
-    # A coordinate just below a half may be rounded up beyond the last pixel.
-    places = [np.minimum(c, n - 1) for c, n in zip(nearest, labels.shape, strict=True)]
+def resample_labels(labels: Integer[np.ndarray, "*size"], places: Places) -> Integer[np.ndarray, "*crop"]:
+    """The labels (or ids) at these places: nearest neighbour."""
+    part = np.ascontiguousarray(labels[places.window])
+    nearest = (places.coordinates + np.float32(0.5)).astype(np.int32)
     # Looked up by one number in the part that the crop touches: three times as fast as by one an axis.
-    low = [int(c.min()) for c in places]
-    part = np.ascontiguousarray(labels[tuple(slice(a, c.max() + 1) for a, c in zip(low, places, strict=True))])
-    index = places[0] - low[0]
-    for c, a, n in zip(places[1:], low[1:], part.shape[1:], strict=True):
-        index = index * n + (c - a)
+    index = np.zeros_like(nearest[0])
+    for c, side, n in zip(nearest, places.window, part.shape, strict=True):
+        index *= n
+        index += c
+        index -= side.start
     return part.reshape(-1).take(index)
-
-
-def fold(field: Float[np.ndarray, "d *crop"], size: Sequence[int]) -> Float[np.ndarray, "d *crop"]:
-    """Coordinates inside the image that hold what a mirror at its border pixels would show at those of `field`."""
-    inside = []
-    for c, n in zip(field, size, strict=True):
-        last, low, high = np.float32(n - 1), c.min(), c.max()
-        if low < -last or high > 2 * last:  # more than one reflection: rare, and five times as slow
-            c = np.remainder(c + last, np.float32(max(1, 2 * (n - 1)))) - last
-        if low < 0 or high > last:
-            c = last - np.abs(last - np.abs(c))
-        inside.append(c)
-    return np.stack(inside)
 
 
 def vary_gray_values(
@@ -155,19 +164,24 @@ def vary_gray_values(
     # Drawn whether used or not, so that one setting does not change what the next one draws.
     gamma, contrast, brightness = rng.normal(0, 1, 3)
     blurred, blur, noise = rng.random(3)
+    factor, offset = np.exp(settings.contrast * contrast), settings.brightness * brightness
     if settings.gamma:
         low, high = float(image.min()), float(image.max())
         span = max(high - low, 1e-6)
-        image = ((image - low) / span) ** np.float32(np.exp(settings.gamma * gamma)) * span + low
-    image = image * np.float32(np.exp(settings.contrast * contrast)) + np.float32(settings.brightness * brightness)
+        image = (image - np.float32(low)) / np.float32(span)
+        image **= np.float32(np.exp(settings.gamma * gamma))
+        factor, offset = factor * span, factor * low + offset
+    image = image * np.float32(factor)
+    image += np.float32(offset)
     if settings.blur and blurred < 0.2:
         widths = np.full(image.ndim, settings.blur * blur)
         widths[: 1 + settings.within_slices] = 0
         image = gaussian_filter(image, widths)
     if settings.noise:
         # Torch draws three times as fast as numpy, from an address as well.
-        drawn = torch.randn(image.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**63))))
-        image += np.float32(settings.noise * noise) * drawn.numpy()
+        drawn = torch.randn(image.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**63)))).numpy()
+        drawn *= np.float32(settings.noise * noise)
+        image += drawn
     return image.astype(np.float32, copy=False)
 
 

@@ -110,7 +110,9 @@ class Sampler:
         fields: KeptFields | Sequence[Float[np.ndarray, "f *space"]] | None = None,
     ) -> None:
         self.examples, self.settings, self.augment = list(examples), samples, augment
-        self.classes, self.margins, self.seed = classes, margins or [0] * len(samples.crop), seed
+        self.classes, self.seed = classes, seed
+        margins = margins or [0] * len(samples.crop)
+        self._inner = tuple(slice(m, n - m) for m, n in zip(margins, samples.crop, strict=True))
         self.widen, self.fields = widen, fields
         self._intensity = [measure(e.image, normalise) for e in self.examples]
         self._places = {k: self._find(k) for k in samples.rare_classes}
@@ -124,10 +126,10 @@ class Sampler:
         """Sample `index` of `step`."""
         rng, which, field = self._draw(step, index)
         example = self.examples[which]
-        field = fold(field, example.labels.shape)  # once for both
-        image = self._intensity[which].apply(resample_image(example.image, field))
+        places = fold(field, example.labels.shape)
+        image = self._intensity[which].apply(resample_image(example.image, places))
         image = vary_gray_values(rng, image, self.augment)
-        inner = self._inner(field)
+        inner = places[self._inner]
         labels = resample_labels(example.labels, inner)
         if example.objects is not None:
             # Cut after the warp, in which a gap of one pixel would vanish.
@@ -143,9 +145,10 @@ class Sampler:
         counts = np.zeros(256)
         for index in range(count):
             _, which, field = self._draw(-1, index)
+            labels = self.examples[which].labels
             # Every fourth pixel along an axis tells the shares as well.
-            thinned = self._inner(field)[(slice(None), *(slice(None, None, 4),) * (field.ndim - 1))]
-            counts += np.bincount(resample_labels(self.examples[which].labels, thinned).ravel(), minlength=256)
+            thinned = fold(field, labels.shape)[tuple(slice(s.start, s.stop, 4) for s in self._inner)]
+            counts += np.bincount(resample_labels(labels, thinned).ravel(), minlength=256)
         return counts[: self.classes] / max(1, counts[: self.classes].sum())
 
     def _draw(self, step: int, index: int) -> tuple[np.random.Generator, int, Float[np.ndarray, "d *crop"]]:
@@ -160,8 +163,7 @@ class Sampler:
             which, pixels = places[rng.integers(len(places))]
             pixel = pixels[rng.integers(len(pixels))]
             # The pixel lies anywhere in the middle half of the crop, not always at its centre.
-            inner = [n - 2 * m for n, m in zip(self.settings.crop, self.margins, strict=True)]
-            jitter = [rng.uniform(-0.25, 0.25) * n for n in inner]
+            jitter = [rng.uniform(-0.25, 0.25) * (s.stop - s.start) for s in self._inner]
             return which, [float(p + j) for p, j in zip(pixel, jitter, strict=True)]
         which = int(rng.integers(len(self.examples)))
         return which, [float(rng.uniform(0, n - 1)) for n in self.examples[which].labels.shape]
@@ -179,10 +181,6 @@ class Sampler:
             places = np.unravel_index(find(labels, holds, ranks), labels.shape)
             found.append((which, np.stack(places, axis=1).astype(np.int32)))
         return found
-
-    def _inner(self, field: Float[np.ndarray, "d *crop"]) -> Float[np.ndarray, "d *inner"]:
-        inner = (slice(m, n - m) for m, n in zip(self.margins, field.shape[1:], strict=True))
-        return field[(slice(None), *inner)]
 
 
 def class_shares(examples: Sequence[Example], classes: int) -> Float[np.ndarray, " k"]:
