@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
+from useg import machine
 from useg.errors import SizeError
 from useg.unet.network import PairwiseMax, UNet, crop_and_concat, fold_batch_norm, for_prediction
 from useg.unet.settings import UNetOptions, UNetSettings, article_settings, volume_settings
@@ -382,3 +383,19 @@ def test_a_network_is_rebuilt_from_its_settings() -> None:
     assert network.settings == settings
     twin = UNet.from_settings(network.settings)
     twin.load_state_dict(network.state_dict())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_gradients_of_skip_connections_lie_in_memory_as_features_do(dims: int) -> None:
+    """Else what comes behind them passes over two layouts at once, which takes several times as long."""
+    network = UNet(dims=dims, depth=2, width=4, padding="same", norm="batch")
+    network, layout = machine.place(network, torch.device("cpu"), dims), machine.memory_layout(dims)
+    found = []
+
+    def watch(_block: nn.Module, _given: object, features: Tensor) -> None:
+        features.register_hook(lambda gradient: found.append(gradient.is_contiguous(memory_format=layout)))
+
+    for block in network.contracting:
+        block.register_forward_hook(watch)
+    network(torch.randn(2, 1, *[16] * dims).to(memory_format=layout)).square().mean().backward()
+    assert found == [True, True]

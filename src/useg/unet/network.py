@@ -40,7 +40,9 @@ def crop_and_concat(
         have, want = skip.shape[axis], upsampled.shape[axis]
         if have < want:
             raise SizeError(f"cannot crop a skip connection of {tuple(skip.shape)} to {tuple(upsampled.shape)}")
-        skip = skip.narrow(axis, (have - want) // 2, want)
+        # Nothing is cropped where nothing is to be: its gradient would be zeros, filled in another memory layout.
+        if have > want:
+            skip = skip.narrow(axis, (have - want) // 2, want)
     return torch.cat([skip, upsampled], dim=1)
 
 
