@@ -167,6 +167,14 @@ def test_scores_in_bfloat16_are_summed_in_float32(problem: tuple[Tensor, Tensor]
         assert torch.equal(loss, segmentation_loss(low.float(), labels, BOTH))
 
 
+@pytest.mark.parametrize("wrong", [3, 254, -1])
+def test_a_label_that_is_no_class_is_refused(wrong: int) -> None:
+    scores, labels = torch.zeros(1, 3, 2, 2), torch.tensor([[[0, 1], [2, wrong]]])
+    for loss in (cross_entropy, soft_dice_loss, segmentation_loss):
+        with pytest.raises(ValueError, match="from 0 to 2, or 255"):
+            loss(scores, labels)
+
+
 def test_extreme_scores_stay_finite() -> None:
     scores = torch.tensor([1e30, -1e30]).reshape(1, 2, 1, 1).requires_grad_()
     loss = segmentation_loss(scores, torch.ones(1, 1, 1, dtype=torch.long), LossSettings(dice=1))

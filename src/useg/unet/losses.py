@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -63,16 +64,20 @@ def segmentation_loss(
     """The loss that `settings` describe; `weights` (one a pixel) count in the cross-entropy only.
 
     Where several processes hold a part of the batch each, `total` sums over them, and all get the loss of the whole.
+
+    Raises:
+        ValueError: a label is no class, nor IGNORE.
     """
+    seen = _Seen.of(scores, labels)
     loss = scores.new_zeros((), dtype=torch.float32)
     if settings.cross_entropy:
         if settings.class_weights:
             table = torch.tensor(settings.class_weights, device=scores.device)
             by_class = table[labels.long().clamp(max=len(table) - 1)]
             weights = by_class if weights is None else by_class * weights
-        loss = loss + settings.cross_entropy * cross_entropy(scores, labels, weights, total=total)
+        loss = loss + settings.cross_entropy * seen.cross_entropy(weights, total)
     if settings.dice:
-        loss = loss + settings.dice * soft_dice_loss(scores, labels, total=total)
+        loss = loss + settings.dice * seen.soft_dice_loss(total)
     return loss
 
 
@@ -86,13 +91,11 @@ def cross_entropy(
     """Pixel-wise softmax cross-entropy, sum of w(x) * -log p_l(x)(x) over the sum of w(x) (paper, equation 1).
 
     Without weights it is the mean over annotated pixels; with nothing annotated it is 0.
+
+    Raises:
+        ValueError: a label is no class, nor IGNORE.
     """
-    loss = F.cross_entropy(scores.float(), labels.long(), ignore_index=IGNORE, reduction="none")
-    counted = (labels != IGNORE).float()
-    if weights is not None:
-        counted = counted * weights.float()
-    cost, weight = total((loss * counted).sum(), counted.sum())
-    return cost / weight.clamp_min(torch.finfo(torch.float32).tiny)
+    return _Seen.of(scores, labels).cross_entropy(weights, total)
 
 
 def soft_dice_loss(
@@ -102,15 +105,55 @@ def soft_dice_loss(
 
     Dice_k = 2 sum p_k g_k / (sum p_k + sum g_k), sums over all annotated pixels of the batch (Milletari et al. 2016,
     equation 2, without the squares). A batch without foreground is judged by its background. In 0..1.
+
+    Raises:
+        ValueError: a label is no class, nor IGNORE.
     """
-    counted = labels != IGNORE
-    classes = scores.shape[1]
-    probabilities = scores.float().softmax(1) * counted[:, None]
-    truth = F.one_hot(torch.where(counted, labels.long(), 0), classes).movedim(-1, 1) * counted[:, None]
-    axes = [0, *range(2, scores.ndim)]
-    size, overlap, guessed = total(truth.sum(axes).float(), (probabilities * truth).sum(axes), probabilities.sum(axes))
-    # One pixel of smoothing keeps the quotient tame where a class has a handful of pixels.
-    dice = (2 * overlap + 1) / (guessed + size + 1)
-    present = size > 0
-    present[0] = present[0] & ~present[1:].any()
-    return ((1 - dice) * present).sum() / present.sum().clamp_min(1)
+    return _Seen.of(scores, labels).soft_dice_loss(total)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the terms of a loss share, computed once: their time is that of passing over memory.
+
+    Attributes:
+        logs: logarithms of the probabilities.
+        truth: 1 for the class of each annotated pixel, else 0.
+        counted: 1 for each annotated pixel, else 0.
+    """
+
+    logs: Float[Tensor, "n k *size"]
+    truth: Float[Tensor, "n k *size"]
+    counted: Float[Tensor, "n *size"]
+
+    @classmethod
+    def of(cls, scores: Float[Tensor, "n k *size"], labels: Integer[Tensor, "n *size"]) -> _Seen:
+        classes = torch.arange(scores.shape[1], dtype=labels.dtype, device=labels.device)
+        counted = labels != IGNORE
+        if (counted & ((labels < 0) | (labels >= len(classes)))).any():
+            raise ValueError(f"labels are classes from 0 to {len(classes) - 1}, or {IGNORE} where nothing is annotated")
+        # Class by class in memory: over the few neighbouring numbers of channels-last a softmax takes twice the time.
+        logs = F.log_softmax(scores.to(torch.float32, memory_format=torch.contiguous_format), 1)
+        truth = labels[:, None] == classes.reshape(-1, *[1] * (labels.ndim - 1))
+        return cls(logs, truth.float(), counted.float())
+
+    def cross_entropy(self, weights: Float[Tensor, "n *size"] | None, total: Total) -> Float[Tensor, ""]:
+        gain, weight = self.logs * self.truth, self.counted
+        if weights is not None:
+            gain, weight = gain.sum(1) * weights.float(), weight * weights.float()
+        cost, weight = total(-gain.sum(), weight.sum())
+        return cost / weight.clamp_min(torch.finfo(torch.float32).tiny)
+
+    def soft_dice_loss(self, total: Total) -> Float[Tensor, ""]:
+        probabilities = self.logs.exp()
+        axes = [0, *range(2, self.truth.ndim)]
+        size, overlap, guessed = total(
+            self.truth.sum(axes),
+            (probabilities * self.truth).sum(axes),
+            (probabilities * self.counted[:, None]).sum(axes),
+        )
+        # One pixel of smoothing keeps the quotient tame where a class has a handful of pixels.
+        dice = (2 * overlap + 1) / (guessed + size + 1)
+        present = size > 0
+        present[0] = present[0] & ~present[1:].any()
+        return ((1 - dice) * present).sum() / present.sum().clamp_min(1)
