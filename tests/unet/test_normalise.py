@@ -140,6 +140,8 @@ def test_pixels_that_are_not_finite_count_nowhere_and_become_the_mean(broken: fl
     assert not result[0, 3:5].any()
     assert np.isfinite(result).all()
     assert result[1].any()
+    image[1, 0, 0], image[1, 0, 1] = np.inf, -np.inf
+    assert np.isfinite(intensity.apply(image)).all()
 
 
 def test_a_channel_without_a_finite_pixel_becomes_0() -> None:

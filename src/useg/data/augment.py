@@ -82,9 +82,10 @@ def warp_field(
         field = np.moveaxis(np.einsum("...i,ip->...p", np.moveaxis(field, axis, -1), basis), -1, axis)
     offsets = np.ix_(*(np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2) for n in shape))
     for coordinates, factors, middle in zip(field, turn, centre, strict=True):
-        for factor, offset in zip(factors, offsets, strict=True):
-            coordinates += factor * offset
-        coordinates += np.float32(middle)
+        lines = [factor * offset for factor, offset in zip(factors, offsets, strict=True)]
+        lines[0] += np.float32(middle)
+        for line in lines:
+            coordinates += line
     if settings.within_slices:
         field[0] = np.floor(field[0] + np.float32(0.5))
     return field

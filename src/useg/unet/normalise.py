@@ -72,12 +72,17 @@ class Intensity:
     def apply(self, image: Shaped[np.ndarray, "c *size"]) -> Float[np.ndarray, "c *size"]:
         """Normalised float32. Pixels that are not finite become 0, the mean."""
         shape = (-1,) + (1,) * (image.ndim - 1)
-        values = image.astype(np.float32)
+        values = image.astype(np.float32, copy=bool(self.bounds))
         for channel, (low, high) in zip(values, self.bounds, strict=False):
             np.clip(channel, low, high, out=channel)
-        result = (values - self.shift.reshape(shape)) / self.scale.reshape(shape)
+        result = values - self.shift.reshape(shape)
+        result /= self.scale.reshape(shape)
         if image.dtype.kind == "f":
-            np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            # One pass tells whether there is anything to replace, which takes several.
+            with np.errstate(invalid="ignore", over="ignore"):
+                broken = not np.isfinite(result.sum())
+            if broken:
+                np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return result
 
 
