@@ -3,9 +3,11 @@
 import itertools
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -44,13 +46,14 @@ def make_sampler(
     seed: int = 0,
     **changes: object,
 ) -> Sampler:
+    chosen = SampleSettings.model_validate({"crop": (24, 20), "batch": 3} | changes)
     return Sampler(
         make_examples() if examples is None else examples,
-        SampleSettings.model_validate({"crop": (24, 20), "batch": 3} | changes),
+        chosen,
         AugmentSettings() if augment is None else augment,
         NormaliseSettings(),
         classes=classes,
-        margins=[margin] * 2,
+        margins=[margin] * len(chosen.crop),
         seed=seed,
     )
 
@@ -238,6 +241,31 @@ def test_samples_are_made_in_threads_of_their_own() -> None:
     assert len(list(make_batches(sampler, iter(range(5)), threads=3))) == 5
     assert 1 <= len(sampler.threads) <= 3
     assert threading.get_ident() not in sampler.threads
+
+
+TASKS = Path("/proc/self/task")
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="this system does not list the threads of a process")
+@pytest.mark.parametrize(("size", "crop"), [((300, 300), (400, 400)), ((40, 60, 60), (64, 64, 64))])
+def test_samples_start_no_threads_of_torch(size: tuple[int, ...], crop: tuple[int, ...]) -> None:
+    """Torch's threads of a training wait awake for the next layer, and asleep where there are more than cores."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(size) < 0.5).astype(np.uint8)
+    example = Example("a", rng.random((3, *size), np.float32), labels, objects=labels.astype(np.int32))
+    sampler = make_sampler([example], crop=crop, batch=2, classes=2)
+    sampler.fields = [rng.random((2, *size), np.float32)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        before = len(list(TASKS.iterdir()))
+        batches = make_batches(sampler, itertools.count(), threads=2)
+        for _ in range(6):  # a fifth is blurred
+            next(batches)
+        assert len(list(TASKS.iterdir())) <= before + 2
+        batches.close()  # type: ignore[attr-defined]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def touching_squares() -> Example:

@@ -199,6 +199,10 @@ def make_batches(
     With `ahead` 0 a batch is made when it is asked for, so that samples and network take turns: threads that share
     the processor with a network cost it more than the time that they need. Beside a GPU they may work `ahead` batches
     beyond the consumer. An exception in a thread is raised here, at the batch that it belongs to.
+
+    Nothing in a sample may be an operation that torch computes on several threads. It would start them for each of
+    these; where there are more than cores, those of the network sleep between its layers, and a step takes half as
+    long again.
     """
     waiting: deque[list[Future[Sample]]] = deque()
     part = range(sampler.settings.batch) if part is None else part
