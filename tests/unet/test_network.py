@@ -386,6 +386,18 @@ def test_a_network_is_rebuilt_from_its_settings() -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+def test_all_features_of_a_training_in_bfloat16_are_bfloat16(dims: int) -> None:
+    network = UNet(dims=dims, depth=2, width=4, padding="same", norm="batch")
+    found = []
+    for layer in network.modules():
+        if layer is not network and not isinstance(layer, nn.Identity | nn.ModuleList):
+            layer.register_forward_hook(lambda _, given, features: found.append(features.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(2, 1, *[16] * dims))
+    assert set(found) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
 def test_gradients_of_skip_connections_lie_in_memory_as_features_do(dims: int) -> None:
     """Else what comes behind them passes over two layouts at once, which takes several times as long."""
     network = UNet(dims=dims, depth=2, width=4, padding="same", norm="batch")

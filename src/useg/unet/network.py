@@ -87,7 +87,7 @@ class UNet(nn.Module):
             _block(s, k, s.channels(k) + raised[k], s.channels(k), s.channels(k)) for k in levels
         )
         self.head = _head(s)
-        pool = nn.MaxPool2d if s.dims == 2 else nn.MaxPool3d
+        pool = nn.MaxPool2d if s.dims == 2 else _MaxPool3d
         self.pools = nn.ModuleList(pool(_factors(s, k)) for k in range(s.depth))
         # Both of the deepest feature maps, as in the authors' own network files.
         self.dropout = nn.Dropout(s.dropout)
@@ -185,6 +185,16 @@ def for_prediction(network: UNet) -> UNet:
     lean = fold_batch_norm(network)
     lean.pools = nn.ModuleList(PairwiseMax(_factors(lean.settings, k)) for k in range(lean.settings.depth))
     return lean
+
+
+class _MaxPool3d(nn.MaxPool3d):
+    """Max pooling in the numbers that it is given: autocast on a CPU would copy them to float32, and their gradient."""
+
+    def forward(self, features: Float[Tensor, "n c *size"]) -> Float[Tensor, "n c *out"]:
+        if not torch.is_autocast_enabled("cpu"):
+            return super().forward(features)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(features)
 
 
 class PairwiseMax(nn.Module):
