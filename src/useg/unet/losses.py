@@ -132,7 +132,7 @@ class _Seen:
         counted = labels != IGNORE
         if (counted & ((labels < 0) | (labels >= len(classes)))).any():
             raise ValueError(f"labels are classes from 0 to {len(classes) - 1}, or {IGNORE} where nothing is annotated")
-        # Class by class in memory: over the few neighbouring numbers of channels-last a softmax takes twice the time.
+        # Class by class in memory: a softmax over the few neighbouring numbers of channels-last is slow.
         logs = F.log_softmax(scores.to(torch.float32, memory_format=torch.contiguous_format), 1)
         truth = labels[:, None] == classes.reshape(-1, *[1] * (labels.ndim - 1))
         return cls(logs, truth.float(), counted.float())
