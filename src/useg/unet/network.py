@@ -191,7 +191,7 @@ class _MaxPool3d(nn.MaxPool3d):
     """Max pooling in the numbers that it is given: autocast on a CPU would copy them to float32, and their gradient."""
 
     def forward(self, features: Float[Tensor, "n c *size"]) -> Float[Tensor, "n c *out"]:
-        if not torch.is_autocast_enabled("cpu"):
+        if not torch.is_autocast_enabled("cpu"):  # an exported program would keep the context
             return super().forward(features)
         with torch.autocast("cpu", enabled=False):
             return super().forward(features)
@@ -200,8 +200,8 @@ class _MaxPool3d(nn.MaxPool3d):
 class PairwiseMax(nn.Module):
     """Max pooling axis by axis, for prediction: what `nn.MaxPool2d` and `nn.MaxPool3d` give, in less memory.
 
-    These also note where each maximum was, in 8 bytes, and the latter copies bfloat16 to float32. In bfloat16 it is
-    faster too. Not for training: of two equal values both would get a share of the gradient.
+    These also note where each maximum was, in 8 bytes. In bfloat16 it is faster too. Not for training: of two equal
+    values both would get a share of the gradient.
     """
 
     def __init__(self, factors: Sequence[int]) -> None:
